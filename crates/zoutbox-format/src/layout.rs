@@ -1,0 +1,208 @@
+//! Where everything lies on a share, as pure names. The only place that knows a path.
+//!
+//! ```text
+//! <root>/zoutbox.json
+//!        writers/<writer>/writer.lock
+//!                         <epoch>-<first sequence>.open | .seg
+//!                         next-<epoch>            prepared, not a segment yet
+//!        relay/lease, relay/ballast
+//!        relay/checkpoints/<writer>
+//!        dead/<writer>/<epoch>-<sequence>.json
+//!        archive/<writer>/<epoch>-<first sequence>.seg
+//! ```
+//!
+//! Numbers in segment names are decimal and padded to 20 digits, so that a plain listing is in order.
+
+use std::path::{Path, PathBuf};
+
+use crate::identity::{Epoch, SegmentId, Sequence, WriterId};
+
+/// The share marker's name below the root.
+pub const MARKER: &str = "zoutbox.json";
+/// The writer's lock within its directory.
+pub const WRITER_LOCK: &str = "writer.lock";
+/// What follows a file's name while it is not complete; swept by who writes it.
+pub const TEMPORARY_SUFFIX: &str = ".tmp";
+
+const OPEN: &str = ".open";
+const SEALED: &str = ".seg";
+
+/// Paths below one share root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The layout below `root`.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The share's root.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The share marker.
+    #[must_use]
+    pub fn marker(&self) -> PathBuf {
+        self.root.join(MARKER)
+    }
+
+    /// The directory that holds one directory per writer.
+    #[must_use]
+    pub fn writers(&self) -> PathBuf {
+        self.root.join("writers")
+    }
+
+    /// One writer's directory.
+    #[must_use]
+    pub fn writer(&self, writer: &WriterId) -> PathBuf {
+        self.writers().join(writer.as_str())
+    }
+
+    /// The file whose lock makes a writer the only live one of its id.
+    #[must_use]
+    pub fn writer_lock(&self, writer: &WriterId) -> PathBuf {
+        self.writer(writer).join(WRITER_LOCK)
+    }
+
+    /// The relay's directory.
+    #[must_use]
+    pub fn relay(&self) -> PathBuf {
+        self.root.join("relay")
+    }
+
+    /// The file whose lock makes a relay the one that publishes.
+    #[must_use]
+    pub fn lease(&self) -> PathBuf {
+        self.relay().join("lease")
+    }
+
+    /// The directory of checkpoints.
+    #[must_use]
+    pub fn checkpoints(&self) -> PathBuf {
+        self.relay().join("checkpoints")
+    }
+
+    /// One writer's checkpoint.
+    #[must_use]
+    pub fn checkpoint(&self, writer: &WriterId) -> PathBuf {
+        self.checkpoints().join(writer.as_str())
+    }
+
+    /// The directory that holds one directory of dead letters per writer.
+    #[must_use]
+    pub fn dead_letters(&self) -> PathBuf {
+        self.root.join("dead")
+    }
+
+    /// One writer's dead letters.
+    #[must_use]
+    pub fn dead(&self, writer: &WriterId) -> PathBuf {
+        self.dead_letters().join(writer.as_str())
+    }
+
+    /// The directory that holds one directory of archived segments per writer.
+    #[must_use]
+    pub fn archives(&self) -> PathBuf {
+        self.root.join("archive")
+    }
+
+    /// One writer's archived segments.
+    #[must_use]
+    pub fn archive(&self, writer: &WriterId) -> PathBuf {
+        self.archives().join(writer.as_str())
+    }
+}
+
+/// A segment's file, as its name tells it. The name is a hint; the header and the seal are the truth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentName {
+    /// Which segment.
+    pub id: SegmentId,
+    /// Whether the name says that it is sealed.
+    pub sealed: bool,
+}
+
+impl SegmentName {
+    /// The name of a segment that is being written.
+    #[must_use]
+    pub const fn open(id: SegmentId) -> Self {
+        Self { id, sealed: false }
+    }
+
+    /// The name of a sealed segment.
+    #[must_use]
+    pub const fn sealed(id: SegmentId) -> Self {
+        Self { id, sealed: true }
+    }
+
+    /// Reads a directory entry's name; `None` for what is no segment's name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let (stem, sealed) = match (name.strip_suffix(OPEN), name.strip_suffix(SEALED)) {
+            (Some(stem), _) => (stem, false),
+            (None, Some(stem)) => (stem, true),
+            (None, None) => return None,
+        };
+        let (epoch, first) = stem.split_once('-')?;
+        let epoch = Epoch::new(padded(epoch)?);
+        let first_sequence = Sequence::new(padded(first)?);
+        Some(Self { id: SegmentId { epoch, first_sequence }, sealed })
+    }
+
+    /// The file name.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        let suffix = if self.sealed { SEALED } else { OPEN };
+        format!("{:020}-{:020}{suffix}", self.id.epoch, self.id.first_sequence)
+    }
+}
+
+/// The name under which the writer of `epoch` prepares its next segment.
+#[must_use]
+pub fn prepared_name(epoch: Epoch) -> String {
+    format!("next-{epoch:020}")
+}
+
+/// Whether a directory entry is a prepared segment (of any epoch).
+#[must_use]
+pub fn is_prepared_name(name: &str) -> bool {
+    name.strip_prefix("next-").is_some_and(|rest| padded(rest).is_some())
+}
+
+/// The file name of a dead letter.
+#[must_use]
+pub fn dead_letter_name(epoch: Epoch, sequence: Sequence) -> String {
+    format!("{epoch:020}-{sequence:020}.json")
+}
+
+/// A positive number of exactly 20 decimal digits.
+fn padded(text: &str) -> Option<u64> {
+    let plain = text.len() == 20 && text.bytes().all(|c| c.is_ascii_digit());
+    if plain { text.parse().ok().filter(|n| *n > 0) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_name_reads_back_and_sorts_in_order() {
+        let id = |e, s| SegmentId { epoch: Epoch::new(e), first_sequence: Sequence::new(s) };
+        let names = [SegmentName::open(id(1, 9)), SegmentName::sealed(id(1, 10)), SegmentName::open(id(2, 1))];
+        let files: Vec<_> = names.iter().map(SegmentName::file_name).collect();
+        assert!(files.is_sorted());
+        for (name, file) in names.iter().zip(&files) {
+            assert_eq!(SegmentName::parse(file), Some(*name));
+        }
+        for bad in ["1-2.open", "x", "next-00000000000000000001", ".open", "writer.lock", "-.seg"] {
+            assert_eq!(SegmentName::parse(bad), None, "{bad}");
+        }
+        assert!(is_prepared_name(&prepared_name(Epoch::FIRST)));
+    }
+}

@@ -1,0 +1,22 @@
+#![doc = include_str!("../FORMAT.md")]
+
+mod bytes;
+pub mod checkpoint;
+pub mod frame;
+pub mod header;
+pub mod holder;
+pub mod identity;
+pub mod layout;
+pub mod limits;
+pub mod marker;
+pub mod record;
+pub mod scan;
+
+pub use checkpoint::{Checkpoint, CheckpointError};
+pub use frame::{Frame, FrameKind, InvalidFrame, Parsed};
+pub use header::{HeaderError, PreviousSegment, SegmentHeader};
+pub use holder::Holder;
+pub use identity::{Epoch, IdentityError, RecordId, SegmentId, Sequence, ShareId, WriterId};
+pub use marker::{Marker, MarkerError};
+pub use record::{Record, RecordError, RecordRef};
+pub use scan::{Gap, ReadAt, Scanner, Step};

@@ -1,0 +1,162 @@
+//! What can go wrong at the door, with the path and the offset it went wrong at.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use zoutbox_format::MarkerError;
+
+/// What a caller can do about an error. The same kinds serve every zoutbox library.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Passing: the same call may succeed later.
+    Retry,
+    /// What was asked for is not there.
+    Missing,
+    /// Bytes on the share are not what they must be.
+    Corrupt,
+    /// Somebody else holds the lock or has taken over; this process must stop writing.
+    Fenced,
+    /// No space or no quota left.
+    Full,
+    /// The caller asked for something that can't be.
+    Invalid,
+    /// It may or may not have happened. Never to be read as "it did not".
+    Unknown,
+    /// Nothing else to do than to stop and tell a person.
+    Fatal,
+}
+
+/// Which call failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is named after its call")]
+pub enum Operation {
+    Open,
+    Create,
+    Read,
+    Write,
+    Sync,
+    SetLength,
+    Lock,
+    Rename,
+    Link,
+    Remove,
+    CreateDirectory,
+    SyncDirectory,
+    List,
+    Inspect,
+    Map,
+    Space,
+    Entropy,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Create => "create",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Sync => "sync",
+            Self::SetLength => "set the length of",
+            Self::Lock => "lock",
+            Self::Rename => "rename",
+            Self::Link => "link",
+            Self::Remove => "remove",
+            Self::CreateDirectory => "create directory",
+            Self::SyncDirectory => "sync directory",
+            Self::List => "list",
+            Self::Inspect => "inspect",
+            Self::Map => "map",
+            Self::Space => "ask for the free space of",
+            Self::Entropy => "get entropy for",
+        })
+    }
+}
+
+/// An error of the storage seam.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// A system call failed.
+    #[error("can't {operation} {}{}: {source}", path.display(), at(*offset))]
+    Io {
+        /// Which call.
+        operation: Operation,
+        /// On what.
+        path: PathBuf,
+        /// At which byte, where the call has one.
+        offset: Option<u64>,
+        /// Why.
+        source: io::Error,
+    },
+    /// The root has no marker.
+    #[error("{} has no zoutbox.json: it is no zoutbox share, or the share is not mounted there", root.display())]
+    NotAShare {
+        /// The root.
+        root: PathBuf,
+    },
+    /// The marker is damaged or of a newer format.
+    #[error("{}: {source}", path.display())]
+    Marker {
+        /// The marker.
+        path: PathBuf,
+        /// Why.
+        source: MarkerError,
+    },
+    /// Something else lies where a regular file must be.
+    #[error("{} is {found}, not a file", path.display())]
+    NotAFile {
+        /// Where.
+        path: PathBuf,
+        /// What lies there.
+        found: crate::FileKind,
+    },
+}
+
+fn at(offset: Option<u64>) -> String {
+    offset.map(|offset| format!(" at offset {offset}")).unwrap_or_default()
+}
+
+impl StorageError {
+    pub(crate) fn io(operation: Operation, path: &Path, source: io::Error) -> Self {
+        Self::Io { operation, path: path.to_owned(), offset: None, source }
+    }
+
+    pub(crate) fn io_at(operation: Operation, path: &Path, offset: u64, source: io::Error) -> Self {
+        Self::Io { operation, path: path.to_owned(), offset: Some(offset), source }
+    }
+
+    /// What a caller can do about it.
+    ///
+    /// A failed write or sync is never [`ErrorKind::Unknown`] here: whether anybody was promised something only the caller
+    /// knows.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { source, .. } => io_kind(source),
+            Self::NotAShare { .. } => ErrorKind::Missing,
+            Self::Marker { source: MarkerError::Newer { .. }, .. } => ErrorKind::Fatal,
+            Self::Marker { .. } | Self::NotAFile { .. } => ErrorKind::Corrupt,
+        }
+    }
+
+    /// Whether what was asked for is not there (any more). A stale NFS handle is a file that another host removed.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.kind() == ErrorKind::Missing
+    }
+}
+
+fn io_kind(error: &io::Error) -> ErrorKind {
+    use io::ErrorKind as Io;
+    match error.kind() {
+        Io::NotFound | Io::StaleNetworkFileHandle => ErrorKind::Missing,
+        Io::StorageFull | Io::QuotaExceeded => ErrorKind::Full,
+        Io::Interrupted | Io::WouldBlock | Io::TimedOut | Io::ResourceBusy | Io::OutOfMemory => {
+            ErrorKind::Retry
+        }
+        Io::InvalidInput | Io::InvalidFilename | Io::FileTooLarge => ErrorKind::Invalid,
+        _ => ErrorKind::Fatal,
+    }
+}

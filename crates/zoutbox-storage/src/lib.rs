@@ -1,0 +1,37 @@
+//! The only door to disk, clock, locks and entropy.
+//!
+//! Everything a zoutbox library does to the world goes through the three traits here, so that a simulator can lose, tear,
+//! reorder and delay every one of those touches:
+//!
+//! ```text
+//!   writer   reader   relay   consumer   operator's tool
+//!        \      |       |        |       /
+//!                   System
+//!            Disk   Clock   Entropy
+//!              |       |        |
+//!          real file system, time, kernel         (or a simulated world)
+//! ```
+//!
+//! All calls block: on NFS and ZFS nothing else is faster (OpenZFS issue 18660), and a thread of its own is what keeps one
+//! hanging call from stalling the rest. Durability is always explicit: nothing is durable before [`DiskFile::sync`], no name
+//! before [`Disk::sync_dir`].
+
+mod clock;
+mod disk;
+mod error;
+mod lock;
+#[expect(unsafe_code, reason = "memory maps can't be made safely; this is the one reviewed module that makes them")]
+mod mapping;
+mod real;
+pub mod replace;
+mod share;
+mod system;
+
+pub use clock::{Clock, Entropy, RealClock, RealEntropy};
+pub use disk::{Disk, DiskFile, Entry, FileKind, FileSystem, Metadata, OpenMode, Space};
+pub use error::{ErrorKind, Operation, StorageError};
+pub use lock::Lock;
+pub use mapping::Mapping;
+pub use real::RealDisk;
+pub use share::Share;
+pub use system::System;

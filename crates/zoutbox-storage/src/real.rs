@@ -1,0 +1,225 @@
+//! The real disk: thin calls, one system call each where that is possible.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{FcntlArg, fcntl};
+use rustix::fs::{AtFlags, CWD, StatxFlags};
+
+use crate::disk::{Disk, DiskFile, Entry, FileKind, FileSystem, Metadata, OpenMode, Space};
+use crate::error::{Operation, StorageError};
+use crate::mapping::Mapping;
+
+/// The file systems this machine has mounted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealDisk;
+
+#[derive(Debug)]
+struct RealFile {
+    file: File,
+    path: PathBuf,
+}
+
+/// `O_NONBLOCK` keeps the open of a FIFO from waiting for its other end; it means nothing for regular files.
+const OPEN_FLAGS: rustix::fs::OFlags = rustix::fs::OFlags::NOFOLLOW
+    .union(rustix::fs::OFlags::NONBLOCK)
+    .union(rustix::fs::OFlags::NOCTTY);
+
+fn open_file(path: &Path, mode: OpenMode) -> Result<File, StorageError> {
+    let mut options = OpenOptions::new();
+    match mode {
+        OpenMode::Read => options.read(true),
+        OpenMode::CreateNew => options.write(true).create_new(true),
+        OpenMode::Write => options.write(true),
+        OpenMode::ReadWriteCreate => options.read(true).write(true).create(true),
+    };
+    options.custom_flags(i32::try_from(OPEN_FLAGS.bits()).unwrap_or_default());
+    let operation = if mode == OpenMode::CreateNew { Operation::Create } else { Operation::Open };
+    #[expect(clippy::disallowed_methods, reason = "this is the disk")]
+    let opened = options.open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) => return Err(open_error(operation, path, error)),
+    };
+    let kind = file.metadata().map_err(|e| StorageError::io(Operation::Inspect, path, e))?.file_type();
+    if kind.is_file() {
+        Ok(file)
+    } else {
+        Err(StorageError::NotAFile { path: path.to_owned(), found: file_kind(kind) })
+    }
+}
+
+/// open(2) says EISDIR, ELOOP or ENXIO for what is no file; say what it is instead.
+fn open_error(operation: Operation, path: &Path, error: io::Error) -> StorageError {
+    match std::fs::symlink_metadata(path).map(|metadata| file_kind(metadata.file_type())) {
+        Ok(found) if found != FileKind::File => StorageError::NotAFile { path: path.to_owned(), found },
+        _ => StorageError::io(operation, path, error),
+    }
+}
+
+fn file_kind(kind: std::fs::FileType) -> FileKind {
+    if kind.is_file() {
+        FileKind::File
+    } else if kind.is_dir() {
+        FileKind::Directory
+    } else {
+        FileKind::Other
+    }
+}
+
+/// statx(2) with `AT_STATX_FORCE_SYNC`: always asks the server (`nfs_getattr`), also for directories, and drops what is cached
+/// if it changed.
+fn refreshed(directory: impl std::os::fd::AsFd, path: &Path, flags: AtFlags) -> io::Result<Metadata> {
+    let wanted = StatxFlags::TYPE | StatxFlags::SIZE | StatxFlags::MTIME;
+    let stat = rustix::fs::statx(directory, path, flags | AtFlags::STATX_FORCE_SYNC, wanted)?;
+    let kind = match rustix::fs::FileType::from_raw_mode(u32::from(stat.stx_mode)) {
+        rustix::fs::FileType::RegularFile => FileKind::File,
+        rustix::fs::FileType::Directory => FileKind::Directory,
+        _ => FileKind::Other,
+    };
+    let seconds = u64::try_from(stat.stx_mtime.tv_sec).unwrap_or_default();
+    let modified_ns =
+        seconds.saturating_mul(1_000_000_000).saturating_add(u64::from(stat.stx_mtime.tv_nsec));
+    Ok(Metadata { kind, length: stat.stx_size, modified_ns })
+}
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn DiskFile>, StorageError> {
+        let file = open_file(path, mode)?;
+        Ok(Box::new(RealFile { file, path: path.to_owned() }))
+    }
+
+    fn map(&self, path: &Path) -> Result<Mapping, StorageError> {
+        let file = open_file(path, OpenMode::Read)?;
+        Mapping::of(&file).map_err(|e| StorageError::io(Operation::Map, path, e))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the disk")]
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
+        std::fs::rename(from, to).map_err(|e| StorageError::io(Operation::Rename, from, e))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
+        std::fs::hard_link(from, to).map_err(|e| StorageError::io(Operation::Link, to, e))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the disk")]
+    fn remove_file(&self, path: &Path) -> Result<(), StorageError> {
+        std::fs::remove_file(path).map_err(|e| StorageError::io(Operation::Remove, path, e))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the disk")]
+    fn create_dir(&self, path: &Path) -> Result<(), StorageError> {
+        match std::fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            other => other.map_err(|e| StorageError::io(Operation::CreateDirectory, path, e)),
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the disk")]
+    fn sync_dir(&self, path: &Path) -> Result<(), StorageError> {
+        let synced = File::open(path).and_then(|directory| directory.sync_all());
+        synced.map_err(|e| StorageError::io(Operation::SyncDirectory, path, e))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the disk")]
+    fn list(&self, path: &Path) -> Result<Vec<Entry>, StorageError> {
+        let failed = |e| StorageError::io(Operation::List, path, e);
+        refreshed(CWD, path, AtFlags::empty()).map_err(failed)?;
+        let mut entries = Vec::new();
+        // A fresh descriptor: over NFS a rewound one shows the old listing for up to half a minute.
+        for entry in std::fs::read_dir(path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            match entry.file_type() {
+                Ok(kind) => entries.push(Entry { name: entry.file_name(), kind: file_kind(kind) }),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(entries)
+    }
+
+    fn metadata(&self, path: &Path) -> Result<Metadata, StorageError> {
+        refreshed(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|e| StorageError::io(Operation::Inspect, path, e))
+    }
+
+    fn space(&self, path: &Path) -> Result<Space, StorageError> {
+        let stat =
+            rustix::fs::statvfs(path).map_err(|e| StorageError::io(Operation::Space, path, e.into()))?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(Space { total: bytes(stat.f_blocks), available: bytes(stat.f_bavail) })
+    }
+
+    fn file_system(&self, path: &Path) -> Result<FileSystem, StorageError> {
+        let stat =
+            rustix::fs::statfs(path).map_err(|e| StorageError::io(Operation::Space, path, e.into()))?;
+        // The numbers are those of statfs(2).
+        Ok(match stat.f_type {
+            0xEF53 => FileSystem::Ext,
+            0x5846_5342 => FileSystem::Xfs,
+            0x0102_1994 => FileSystem::Tmpfs,
+            0x6969 => FileSystem::Nfs,
+            other => FileSystem::Other(other),
+        })
+    }
+}
+
+impl DiskFile for RealFile {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, StorageError> {
+        loop {
+            match FileExt::read_at(&self.file, buffer, offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other.map_err(|e| self.failed_at(Operation::Read, offset, e)),
+            }
+        }
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), StorageError> {
+        self.file.write_all_at(bytes, offset).map_err(|e| self.failed_at(Operation::Write, offset, e))
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        self.file.sync_data().map_err(|e| self.failed(Operation::Sync, e))
+    }
+
+    fn set_length(&self, length: u64) -> Result<(), StorageError> {
+        self.file.set_len(length).map_err(|e| self.failed_at(Operation::SetLength, length, e))
+    }
+
+    fn metadata(&self) -> Result<Metadata, StorageError> {
+        refreshed(&self.file, Path::new(""), AtFlags::EMPTY_PATH)
+            .map_err(|e| self.failed(Operation::Inspect, e))
+    }
+
+    fn try_lock(&self) -> Result<bool, StorageError> {
+        let whole_file = nix::libc::flock {
+            l_type: i16::try_from(nix::libc::F_WRLCK).unwrap_or_default(),
+            l_whence: i16::try_from(nix::libc::SEEK_SET).unwrap_or_default(),
+            l_start: 0,
+            l_len: 0,
+            l_pid: 0,
+        };
+        match fcntl(&self.file, FcntlArg::F_OFD_SETLK(&whole_file)) {
+            Ok(_) => Ok(true),
+            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => Ok(false),
+            Err(error) => Err(self.failed(Operation::Lock, error.into())),
+        }
+    }
+}
+
+impl RealFile {
+    fn failed(&self, operation: Operation, source: io::Error) -> StorageError {
+        StorageError::io(operation, &self.path, source)
+    }
+
+    fn failed_at(&self, operation: Operation, offset: u64, source: io::Error) -> StorageError {
+        StorageError::io_at(operation, &self.path, offset, source)
+    }
+}

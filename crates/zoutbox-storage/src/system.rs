@@ -1,0 +1,63 @@
+//! The world as one value, handed to everything that touches it.
+
+use std::sync::Arc;
+
+use crate::clock::{Clock, Entropy, RealClock, RealEntropy};
+use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::error::StorageError;
+use crate::real::RealDisk;
+use std::path::Path;
+
+/// Disk, clock and entropy, and who this process is. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct System {
+    /// The file systems.
+    pub disk: Arc<dyn Disk>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// This host's name, for lock files.
+    pub host: Arc<str>,
+    /// This process's id, for lock files.
+    pub pid: u32,
+}
+
+impl System {
+    /// The real world.
+    #[must_use]
+    pub fn real() -> Self {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self {
+            disk: Arc::new(RealDisk),
+            clock: Arc::new(RealClock::default()),
+            entropy: Arc::new(RealEntropy),
+            host: host.into(),
+            pid: std::process::id(),
+        }
+    }
+
+    /// 64 random bits.
+    ///
+    /// # Errors
+    /// What [`Entropy::fill`] says.
+    pub fn random(&self) -> Result<u64, StorageError> {
+        let mut bytes = [0; 8];
+        self.entropy.fill(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Reads a small file whole, at most `limit` bytes of it.
+    ///
+    /// # Errors
+    /// What [`Disk::open`] and [`DiskFile::read_at`] say.
+    pub fn read_small(&self, path: &Path, limit: usize) -> Result<Vec<u8>, StorageError> {
+        let file = self.disk.open(path, OpenMode::Read)?;
+        // The server is asked, so that a cached older version is not taken for the current one.
+        DiskFile::metadata(&*file)?;
+        let mut bytes = vec![0; limit];
+        let length = zoutbox_format::scan::read_full(&*file, &mut bytes, 0)?;
+        bytes.truncate(length);
+        Ok(bytes)
+    }
+}
