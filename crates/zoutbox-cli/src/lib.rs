@@ -1,0 +1,1 @@
+//! zoutbox, the operator's tool.

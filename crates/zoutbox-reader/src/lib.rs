@@ -1,0 +1,1 @@
+//! Discover writers and segments on a share, and follow them.

@@ -1,0 +1,1 @@
+//! The pure relay state machine: no I/O, no clock, no async.

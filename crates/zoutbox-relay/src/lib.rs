@@ -1,0 +1,1 @@
+//! Publishes what writers appended to a share, in order, to RabbitMQ.

@@ -1,0 +1,1 @@
+//! Durable append to a share: group commit, rotation, recovery.
