@@ -1,0 +1,198 @@
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use std::os::unix::process::CommandExt;
+
+/// Names the directory below which nodes keep their data, if not the system's for temporary files.
+const PARENT: &str = "ZOUTBOX_BROKER_PARENT";
+
+/// Ends the node and removes its directory once the test process is gone. It learns that from its standard input, a pipe
+/// whose only writing end the test process holds: the kernel closes it however the process ends, SIGKILL included.
+///
+/// `kill` before `stop`: nobody needs the data, so an orderly shutdown would only take time. `stop` then ends the epmd.
+const WATCHDOG: &str = r#"read -r _; "$1" kill "$2"; "$1" stop "$2"; rm -rf "$2""#;
+
+/// A private RabbitMQ node with data, ports and a name of its own (`scripts/broker.sh`).
+///
+/// It ends and its directory goes when this is dropped, or when the test process ends in whatever way.
+/// All methods block; an `async` test calls those that take seconds through `spawn_blocking` or before it connects.
+#[derive(Debug)]
+pub struct Broker {
+    directory: PathBuf,
+    url: String,
+    port: u16,
+    watchdog: Mutex<Option<Watchdog>>,
+}
+
+#[derive(Debug)]
+struct Watchdog {
+    process: Child,
+    lifeline: ChildStdin,
+}
+
+impl Broker {
+    /// Starts a node and returns when it is fully booted: 4 s on an idle machine, longer on a busy one.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// Starts a node with these lines appended to its `rabbitmq.conf`.
+    #[must_use]
+    pub fn start_with(configuration: &str) -> Self {
+        let parent = env::var_os(PARENT).map_or_else(env::temp_dir, PathBuf::from);
+        let directory = tempfile::Builder::new()
+            .prefix("zoutbox-broker-")
+            .tempdir_in(&parent)
+            .unwrap_or_else(|error| panic!("no directory for a broker below {}: {error}", parent.display()))
+            .keep();
+        // Before there is anything to end, so that there is no moment in which a dying test leaves something behind.
+        let watchdog = Watchdog::start(&directory);
+        fs::write(directory.join("extra.conf"), configuration)
+            .unwrap_or_else(|error| panic!("cannot write to {}: {error}", directory.display()));
+        let url = script(&directory, "start", &[]).trim().to_owned();
+        let port = url
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok())
+            .unwrap_or_else(|| panic!("broker.sh start printed no URL but {url:?}"));
+        Self { directory, url, port, watchdog: Mutex::new(Some(watchdog)) }
+    }
+
+    /// The node that all tests of this process share, started by the first that asks. Tests that use it name their
+    /// queues so that they don't meet, and never disturb the node.
+    #[must_use]
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Broker> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
+    /// `amqp://guest:guest@127.0.0.1:PORT`; it stays the same when the node starts again.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The AMQP port; it stays the same when the node starts again.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The process id of the node's Erlang virtual machine, if it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        let output = run(&self.directory, "pid", &[]);
+        if output.status.success() {
+            String::from_utf8_lossy(&output.stdout).trim().parse().ok()
+        } else {
+            None
+        }
+    }
+
+    /// Everything that the node keeps; its log is `node.log`.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Kills the node as a crash would, with SIGKILL, and returns when it is gone.
+    pub fn kill(&self) {
+        script(&self.directory, "kill", &[]);
+    }
+
+    /// Shuts the node down in good order, and returns when it and its epmd are gone.
+    pub fn stop(&self) {
+        script(&self.directory, "stop", &[]);
+    }
+
+    /// Starts the node again after [`kill`](Self::kill) or [`stop`](Self::stop): same port, same data.
+    pub fn start_again(&self) {
+        script(&self.directory, "start", &[]);
+    }
+
+    /// Runs `rabbitmqctl --silent` with these arguments against the node and returns what it prints, one line a row, with
+    /// tabs between columns. Each call boots an Erlang virtual machine: about a second. Panics when it fails.
+    pub fn ctl(&self, arguments: &[&str]) -> String {
+        script(&self.directory, "ctl", &[&["--silent"], arguments].concat())
+    }
+
+    /// Raises the memory alarm: the node tells publishers `connection.blocked` and reads nothing more from them.
+    pub fn block(&self) {
+        self.ctl(&["set_vm_memory_high_watermark", "0"]);
+    }
+
+    /// Ends the memory alarm.
+    pub fn unblock(&self) {
+        self.ctl(&["set_vm_memory_high_watermark", "0.4"]);
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // The watchdog would do it anyway; waiting for it means that nothing is left when a test has ended.
+        let watchdog = self.watchdog.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(watchdog) = watchdog {
+            watchdog.finish();
+        }
+    }
+}
+
+impl Watchdog {
+    fn start(directory: &Path) -> Self {
+        let mut process = Command::new("sh")
+            .args(["-c", WATCHDOG, "watchdog"])
+            .arg(script_path())
+            .arg(directory)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            // Not those of the test: whoever reads the test's output to its end would wait for the watchdog.
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // A Ctrl-C or a test runner's signal goes to the whole process group, and must not reach it.
+            .process_group(0)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start sh as a watchdog: {error}"));
+        let lifeline = process.stdin.take().unwrap_or_else(|| panic!("the watchdog has no standard input"));
+        Self { process, lifeline }
+    }
+
+    /// Has it do its work now, and waits for it. Quietly: a panic while dropping would hide the test's own.
+    fn finish(mut self) {
+        drop(self.lifeline);
+        if let Err(error) = self.process.wait() {
+            eprintln!("a broker's watchdog got lost: {error}");
+        }
+    }
+}
+
+fn script_path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/broker.sh")
+}
+
+fn run(directory: &Path, command: &str, arguments: &[&str]) -> Output {
+    let script = script_path();
+    Command::new(&script)
+        .arg(command)
+        .arg(directory)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run {}: {error}", script.display()))
+}
+
+fn script(directory: &Path, command: &str, arguments: &[&str]) -> String {
+    let output = run(directory, command, arguments);
+    assert!(
+        output.status.success(),
+        "broker.sh {command} {} {arguments:?}: {}\n{}{}",
+        directory.display(),
+        output.status,
+        String::from_utf8_lossy(&output.stderr),
+        String::from_utf8_lossy(&output.stdout),
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

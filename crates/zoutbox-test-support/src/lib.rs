@@ -1,0 +1,21 @@
+//! What the tests of zoutbox share: private RabbitMQ nodes, directories on real filesystems, waiting, and the way to the
+//! workspace's own programs.
+//!
+//! Only ever a dev-dependency. Everything here fails loudly: a test whose ground is missing panics and says what is
+//! missing; it's never skipped.
+#![expect(clippy::disallowed_methods, reason = "tests drive the real disk, clock and processes directly")]
+#![expect(clippy::panic, reason = "a harness that cannot do its work must fail the test that asked for it")]
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "every function here panics when the ground it needs is missing"
+)]
+
+mod broker;
+mod program;
+mod roots;
+mod wait;
+
+pub use broker::Broker;
+pub use program::binary;
+pub use roots::{TestRoot, test_roots};
+pub use wait::wait_until;
