@@ -111,10 +111,8 @@ impl Checkpoint {
 
     fn decode_fields(covered: &[u8]) -> Option<Self> {
         let positive = |offset| u64_at(covered, offset).filter(|number| *number > 0);
-        let segment = SegmentId {
-            epoch: Epoch::new(positive(48)?),
-            first_sequence: Sequence::new(positive(56)?),
-        };
+        let segment =
+            SegmentId { epoch: Epoch::new(positive(48)?), first_sequence: Sequence::new(positive(56)?) };
         let next_sequence = Sequence::new(positive(40)?);
         let position = Position { segment, offset: positive(64)?, next_sequence };
         let length = usize::from(*covered.get(80)?);

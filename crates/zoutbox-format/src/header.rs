@@ -161,10 +161,7 @@ impl SegmentHeader {
     fn decode_previous(covered: &[u8], id: SegmentId) -> Result<Option<PreviousSegment>, HeaderError> {
         let number = |offset| u64_at(covered, offset).ok_or(HeaderError::Field("previous segment"));
         let previous = PreviousSegment {
-            id: SegmentId {
-                epoch: Epoch::new(number(56)?),
-                first_sequence: Sequence::new(number(64)?),
-            },
+            id: SegmentId { epoch: Epoch::new(number(56)?), first_sequence: Sequence::new(number(64)?) },
             end_offset: number(72)?,
             next_sequence: Sequence::new(number(80)?),
         };

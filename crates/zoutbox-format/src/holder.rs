@@ -69,8 +69,12 @@ mod tests {
 
     #[test]
     fn a_holder_reads_back_and_a_hostile_host_name_does_no_harm() {
-        let mut holder =
-            Holder { epoch: Epoch::new(5), next_sequence: Some(Sequence::new(8)), host: "a-1".into(), pid: 4 };
+        let mut holder = Holder {
+            epoch: Epoch::new(5),
+            next_sequence: Some(Sequence::new(8)),
+            host: "a-1".into(),
+            pid: 4,
+        };
         assert_eq!(Holder::decode(&holder.encode()), Some(holder.clone()));
         holder.host = "\"\u{1F4A3}\n\\".repeat(400);
         let bytes = holder.encode();

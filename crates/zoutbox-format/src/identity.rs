@@ -9,9 +9,7 @@ use crate::limits::MAX_WRITER_ID;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
     /// Not a writer id.
-    #[error(
-        "'{0}' is not a writer id: 1 to 64 characters, a-z 0-9 . _ -, the first one a letter or digit"
-    )]
+    #[error("'{0}' is not a writer id: 1 to 64 characters, a-z 0-9 . _ -, the first one a letter or digit")]
     Writer(String),
     /// Not a share id.
     #[error("'{0}' is not a share id: 32 hexadecimal digits")]
@@ -35,9 +33,8 @@ impl WriterId {
     pub fn new(text: &str) -> Result<Self, IdentityError> {
         let mut characters = text.bytes();
         let first = characters.next().is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-        let rest = characters.all(|c| {
-            c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'.' | b'_' | b'-')
-        });
+        let rest = characters
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'.' | b'_' | b'-'));
         if first && rest && text.len() <= MAX_WRITER_ID {
             Ok(Self(text.into()))
         } else {

@@ -194,7 +194,8 @@ mod tests {
     #[test]
     fn a_segment_name_reads_back_and_sorts_in_order() {
         let id = |e, s| SegmentId { epoch: Epoch::new(e), first_sequence: Sequence::new(s) };
-        let names = [SegmentName::open(id(1, 9)), SegmentName::sealed(id(1, 10)), SegmentName::open(id(2, 1))];
+        let names =
+            [SegmentName::open(id(1, 9)), SegmentName::sealed(id(1, 10)), SegmentName::open(id(2, 1))];
         let files: Vec<_> = names.iter().map(SegmentName::file_name).collect();
         assert!(files.is_sorted());
         for (name, file) in names.iter().zip(&files) {

@@ -53,8 +53,7 @@ impl Marker {
         if bytes.len() > MAX_MARKER {
             return Err(malformed(format!("larger than {MAX_MARKER} bytes")));
         }
-        let json: serde_json::Value =
-            serde_json::from_slice(bytes).map_err(|e| malformed(e.to_string()))?;
+        let json: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| malformed(e.to_string()))?;
         // The version first: a newer marker may have other fields.
         let version = json.get("format").and_then(serde_json::Value::as_u64);
         match version {

@@ -71,8 +71,7 @@ impl<'a> RecordRef<'a> {
     /// [`RecordError::Malformed`] for anything that is not exactly one record, [`RecordError::TooLong`] for one
     /// beyond the limits.
     pub fn decode(body: &'a [u8]) -> Result<Self, RecordError> {
-        let record: Self =
-            rmp_serde::from_slice(body).map_err(|e| RecordError::Malformed(e.to_string()))?;
+        let record: Self = rmp_serde::from_slice(body).map_err(|e| RecordError::Malformed(e.to_string()))?;
         // The payload is the last field and borrowed, so it must end where the body ends.
         if record.payload.as_ptr_range().end != body.as_ptr_range().end {
             return Err(RecordError::Malformed("bytes behind the payload".into()));
@@ -310,7 +309,10 @@ mod tests {
         }
         let many = (0..257).fold(Record::new("t", ""), |r, i| r.header(format!("h{i}"), ""));
         assert!(matches!(refused(many), RecordError::TooLong { .. }));
-        assert!(matches!(refused(Record::new("t", "").header("zoutbox-seq", "1")), RecordError::ReservedHeader(_)));
+        assert!(matches!(
+            refused(Record::new("t", "").header("zoutbox-seq", "1")),
+            RecordError::ReservedHeader(_)
+        ));
         let twice = Record::new("t", "").header("a", "1").header("a", "2");
         assert!(matches!(refused(twice), RecordError::HeaderName(_)));
         assert!(matches!(refused(Record::new("t", "").header("", "1")), RecordError::HeaderName(_)));

@@ -17,9 +17,7 @@
 //! torn tail. But a frame of a *later* commit behind the hole proves that everything in front of that commit had been
 //! synced, so the hole is damage to acknowledged records. Frames carry their index in their commit for just this.
 
-use crate::frame::{
-    FRAME_HEADER_LENGTH, FRAME_MAGIC, Frame, FrameKind, InvalidFrame, Parsed, Seal, parse,
-};
+use crate::frame::{FRAME_HEADER_LENGTH, FRAME_MAGIC, Frame, FrameKind, InvalidFrame, Parsed, Seal, parse};
 use crate::header::{CrcSeed, SegmentHeader};
 use crate::identity::Sequence;
 use crate::limits::MAX_BODY;
@@ -371,11 +369,7 @@ impl<'a> Search<'a> {
 ///
 /// # Errors
 /// What the source fails with.
-pub fn read_full<S: ReadAt + ?Sized>(
-    source: &S,
-    buffer: &mut [u8],
-    offset: u64,
-) -> Result<usize, S::Error> {
+pub fn read_full<S: ReadAt + ?Sized>(source: &S, buffer: &mut [u8], offset: u64) -> Result<usize, S::Error> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match source.read_at(rest, offset.saturating_add(filled as u64))? {

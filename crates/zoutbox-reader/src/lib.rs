@@ -1,1 +1,28 @@
-//! Discover writers and segments on a share, and follow them.
+//! Finds writers and segments on a share, and follows a writer's log across segments and epochs.
+//!
+//! ```text
+//!   writers/orders/  …01-…01.seg   …01-…51.seg   …02-…90.open
+//!                    └─ chain ──────┴─ chain ─────┘   each header names the one before it and where that one ended
+//!
+//!   Tail::read ──▶ records in order ──▶ Budget     more is there
+//!                                   ├─▶ CaughtUp   nothing more there yet
+//!                                   └─▶ Damaged    acknowledged records can't be read; never passed silently
+//! ```
+//!
+//! Nothing here writes to the share, and nothing here trusts a name, a size or a time: only headers, frames and seals count.
+//! All calls block.
+
+mod checkpoint;
+mod damage;
+mod discover;
+mod error;
+mod segment;
+mod tail;
+mod watch;
+
+pub use checkpoint::{BadCheckpoint, StoredCheckpoint, checkpoint};
+pub use damage::{Damage, DamageReason};
+pub use discover::{Writers, segments, writers};
+pub use error::ReaderError;
+pub use tail::{Batch, LogRecord, Stop, Tail};
+pub use watch::{Hint, Watcher};

@@ -20,7 +20,10 @@ mod clock;
 mod disk;
 mod error;
 mod lock;
-#[expect(unsafe_code, reason = "memory maps can't be made safely; this is the one reviewed module that makes them")]
+#[expect(
+    unsafe_code,
+    reason = "memory maps can't be made safely; this is the one reviewed module that makes them"
+)]
 mod mapping;
 mod real;
 pub mod replace;

@@ -23,9 +23,8 @@ struct RealFile {
 }
 
 /// `O_NONBLOCK` keeps the open of a FIFO from waiting for its other end; it means nothing for regular files.
-const OPEN_FLAGS: rustix::fs::OFlags = rustix::fs::OFlags::NOFOLLOW
-    .union(rustix::fs::OFlags::NONBLOCK)
-    .union(rustix::fs::OFlags::NOCTTY);
+const OPEN_FLAGS: rustix::fs::OFlags =
+    rustix::fs::OFlags::NOFOLLOW.union(rustix::fs::OFlags::NONBLOCK).union(rustix::fs::OFlags::NOCTTY);
 
 fn open_file(path: &Path, mode: OpenMode) -> Result<File, StorageError> {
     let mut options = OpenOptions::new();
@@ -80,8 +79,7 @@ fn refreshed(directory: impl std::os::fd::AsFd, path: &Path, flags: AtFlags) -> 
         _ => FileKind::Other,
     };
     let seconds = u64::try_from(stat.stx_mtime.tv_sec).unwrap_or_default();
-    let modified_ns =
-        seconds.saturating_mul(1_000_000_000).saturating_add(u64::from(stat.stx_mtime.tv_nsec));
+    let modified_ns = seconds.saturating_mul(1_000_000_000).saturating_add(u64::from(stat.stx_mtime.tv_nsec));
     Ok(Metadata { kind, length: stat.stx_size, modified_ns })
 }
 

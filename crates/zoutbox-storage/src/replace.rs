@@ -35,7 +35,9 @@ pub fn create(system: &System, path: &Path, bytes: &[u8]) -> Result<bool, Storag
     let linked = system.disk.link(&temporary, path);
     system.disk.remove_file(&temporary)?;
     match linked {
-        Err(StorageError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(StorageError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {
+            Ok(false)
+        }
         Err(error) => Err(error),
         Ok(()) => sync_parent(system, path).map(|()| true),
     }

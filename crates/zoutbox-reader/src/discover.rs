@@ -1,0 +1,63 @@
+//! What is on a share: writers by their directories, segments by their names.
+
+use std::path::{Path, PathBuf};
+
+use zoutbox_format::layout::SegmentName;
+use zoutbox_format::{SegmentId, WriterId};
+use zoutbox_storage::{FileKind, Share, System};
+
+use crate::error::ReaderError;
+
+/// The writers of a share.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Writers {
+    /// In the order of their ids.
+    pub writers: Vec<WriterId>,
+    /// Names below `writers/` that are no writer's directory.
+    pub ignored: Vec<String>,
+}
+
+/// Lists the writers of a share.
+///
+/// # Errors
+/// When the directory can't be listed.
+pub fn writers(system: &System, share: &Share) -> Result<Writers, ReaderError> {
+    let mut found = Writers::default();
+    for entry in system.disk.list(&share.layout.writers())? {
+        let name = entry.name.to_string_lossy();
+        match WriterId::new(&name) {
+            Ok(writer) if entry.kind == FileKind::Directory => found.writers.push(writer),
+            _ => found.ignored.push(name.escape_debug().to_string()),
+        }
+    }
+    found.writers.sort_unstable();
+    found.ignored.sort_unstable();
+    Ok(found)
+}
+
+/// Lists a writer's segments in the order of their records. For a while after a rename an NFS client can show a segment under
+/// both of its names: it is listed once, as sealed.
+///
+/// # Errors
+/// When the directory can't be listed; a writer without one has no segments.
+pub fn segments(system: &System, share: &Share, writer: &WriterId) -> Result<Vec<SegmentName>, ReaderError> {
+    segments_in(system, &share.layout.writer(writer))
+}
+
+pub(crate) fn segments_in(system: &System, directory: &Path) -> Result<Vec<SegmentName>, ReaderError> {
+    let entries = match system.disk.list(directory) {
+        Err(error) if error.is_missing() => return Ok(Vec::new()),
+        other => other?,
+    };
+    // Also what is no file: a directory with a segment's name is damage, not something to overlook.
+    let mut names: Vec<_> =
+        entries.iter().filter_map(|entry| SegmentName::parse(entry.name.to_str()?)).collect();
+    names.sort_unstable_by_key(|name| (name.id, !name.sealed));
+    names.dedup_by_key(|name| name.id);
+    Ok(names)
+}
+
+/// The two paths a segment can have; the one in its listed name first.
+pub(crate) fn paths(directory: &Path, id: SegmentId, sealed: bool) -> [PathBuf; 2] {
+    [sealed, !sealed].map(|sealed| directory.join(SegmentName { id, sealed }.file_name()))
+}
