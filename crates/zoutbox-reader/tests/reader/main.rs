@@ -1,0 +1,10 @@
+//! What a reader gives out of every shape a share can have.
+
+#![expect(clippy::disallowed_methods, reason = "tests lay and damage files directly")]
+
+#[cfg(test)]
+mod discover;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod tail;
