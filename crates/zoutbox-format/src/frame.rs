@@ -27,6 +27,8 @@ pub const FRAME_MAGIC: [u8; 4] = *b"ZFRM";
 
 const CRC_OFFSET: usize = 24;
 const SEAL_BODY_LENGTH: usize = 16;
+/// The length of a seal frame, in bytes.
+pub const SEAL_LENGTH: u64 = (FRAME_HEADER_LENGTH + SEAL_BODY_LENGTH) as u64;
 
 /// What a frame carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 mod bytes;
 pub mod checkpoint;
+pub mod dump;
 pub mod frame;
 pub mod header;
 pub mod holder;
