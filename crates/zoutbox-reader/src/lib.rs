@@ -16,6 +16,7 @@ mod checkpoint;
 mod damage;
 mod discover;
 mod error;
+pub mod json;
 mod segment;
 mod tail;
 mod watch;
