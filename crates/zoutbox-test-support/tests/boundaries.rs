@@ -5,7 +5,9 @@
 #![expect(clippy::disallowed_methods, reason = "reads the repository's own files")]
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests, outside the test functions")]
 
+#[path = "boundaries/dependencies.rs"]
 mod dependencies;
+#[path = "boundaries/files.rs"]
 mod files;
 
 use std::path::{Path, PathBuf};
