@@ -67,6 +67,9 @@ impl Serialize for Payload<'_> {
 }
 
 /// Appends `record` to `out` as one JSON object and a newline.
+///
+/// # Panics
+/// If strings, numbers and a map of strings could not be JSON, which they always can.
 pub fn write_line(out: &mut Vec<u8>, id: &RecordId, record: &RecordRef<'_>) {
     let payload =
         std::str::from_utf8(record.payload()).map_or(Payload::Bytes(record.payload()), Payload::Text);

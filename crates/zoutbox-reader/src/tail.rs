@@ -241,7 +241,9 @@ impl Tail {
         match self.open(*name)? {
             Opened::Sound(segment) => {
                 let scanner = Scanner::new(&segment.header, position.offset, position.next_sequence);
-                self.place = Place::In(Box::new(Current::new(segment, scanner, position.next_sequence)));
+                let mut current = Current::new(segment, scanner, position.next_sequence);
+                self.close_early(&mut current, &names)?;
+                self.place = Place::In(Box::new(current));
                 Ok(Next::Again)
             }
             Opened::Unusable { path, reason } => {
@@ -287,7 +289,10 @@ impl Tail {
         let segment = match self.open(name)? {
             Opened::Sound(segment) => segment,
             Opened::Unusable { path, reason } => {
-                return Ok(self.unusable(name, names, path, reason, expected));
+                // A new epoch may have taken sequences again that were read as an unacknowledged tail.
+                let other_epoch = behind.epoch() != Some(name.id.epoch);
+                let lost_from = if other_epoch { expected.min(name.id.first_sequence) } else { expected };
+                return Ok(self.unusable(name, names, path, reason, lost_from));
             }
             // Gone between the listing and now: list again.
             Opened::Vanished => return Ok(Next::CaughtUp),
@@ -296,7 +301,8 @@ impl Tail {
         let deliver_from = if behind.epoch() == Some(name.id.epoch) { expected.max(first) } else { first };
         let path = segment.file.path().to_owned();
         let scanner = Scanner::from_start(&segment.header);
-        let current = Box::new(Current::new(segment, scanner, deliver_from));
+        let mut current = Box::new(Current::new(segment, scanner, deliver_from));
+        self.close_early(&mut current, names)?;
         if first <= expected {
             self.place = Place::In(current);
             return Ok(Next::Again);
@@ -306,6 +312,16 @@ impl Tail {
         Ok(Next::Damaged(damage, Resume::Enter(current)))
     }
 
+    /// A segment that has a successor when it is entered ends where that says from the start: the tail of a commit that failed is not given out.
+    fn close_early(&self, current: &mut Current, names: &[SegmentName]) -> Result<(), ReaderError> {
+        let id = current.segment.header.id;
+        let Some(successor) = self.successor(names, id)? else { return Ok(()) };
+        if let Opened::Sound(segment) = self.open(successor)? {
+            current.close(segment.header.previous.filter(|previous| previous.id == id));
+        }
+        Ok(())
+    }
+
     /// A segment whose header can't be used: everything up to the next segment's first record is lost.
     fn unusable(
         &self,
@@ -313,11 +329,12 @@ impl Tail {
         names: &[SegmentName],
         path: PathBuf,
         reason: DamageReason,
-        expected: Sequence,
+        lost_from: Sequence,
     ) -> Next {
-        let until = names.iter().find(|other| other.id > name.id).map(|other| other.id.first_sequence);
-        let damage = self.damage(name.id, path, 0, reason, expected, until);
-        let next_sequence = until.unwrap_or(expected).max(name.id.first_sequence);
+        let later = names.iter().find(|other| other.id > name.id);
+        let until = later.map(|later| later.id.first_sequence.max(lost_from));
+        let damage = self.damage(name.id, path, 0, reason, lost_from, until);
+        let next_sequence = until.unwrap_or(lost_from).max(name.id.first_sequence);
         let position = Position { segment: name.id, offset: u64::MAX, next_sequence };
         Next::Damaged(damage, Resume::Behind(position))
     }
@@ -370,8 +387,7 @@ impl Tail {
         match previous {
             Some(previous) if previous.id == position.segment => {
                 // What was visible may have grown before the successor was made: look again, up to the end.
-                current.scanner.close_at(previous.end_offset);
-                current.closed = Some(previous);
+                current.close(Some(previous));
                 DiskFile::metadata(&*current.segment.file)?;
                 Ok(Next::Again)
             }
@@ -514,6 +530,14 @@ impl Current {
             segment: self.segment.header.id,
             offset: self.scanner.offset(),
             next_sequence: self.scanner.next_sequence(),
+        }
+    }
+
+    /// Takes the successor's word for where this segment ends.
+    const fn close(&mut self, previous: Option<PreviousSegment>) {
+        if let Some(end) = previous {
+            self.scanner.close_at(end.end_offset);
+            self.closed = previous;
         }
     }
 
