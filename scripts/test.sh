@@ -1,0 +1,194 @@
+#!/usr/bin/env bash
+# Everything that has to hold before a change goes in. People and CI run the same command.
+#
+#   scripts/test.sh            all parts but bench
+#   scripts/test.sh PART...    these parts alone, in this order
+#   scripts/test.sh --help     the parts
+#
+# Needs cargo with rustfmt and clippy, a C compiler and git. RabbitMQ and shellcheck come from the distribution's packages
+# when they are missing, by root or by sudo; whoever has them needs neither. Reads no standard input, builds in cargo's own
+# target directory, and deletes nothing there.
+#
+# The last line is "N passed, N failed": tests of all programs together. A part that fails without a failing test, such as
+# a lint, counts as one. Exit code 0 means that every part ran and none failed.
+set -euo pipefail
+exec </dev/null
+
+readonly default_parts=(format scripts lint docs unit integration doctests demo)
+readonly all_parts=("${default_parts[@]}" bench)
+
+declare -A about=(
+    [format]="cargo fmt, nothing to change"
+    [scripts]="shellcheck"
+    [lint]="clippy over all targets, warnings denied"
+    [docs]="rustdoc, warnings denied"
+    [unit]="tests inside the crates"
+    [integration]="tests over real programs, disks and a private RabbitMQ"
+    [doctests]="examples in the documentation"
+    [demo]="the demo, and that it notices a lost delivery"
+    [bench]="builds and lints the benchmarks and their peers; only when asked for"
+)
+
+die() { printf 'test.sh: %s\n' "$*" >&2; exit 1; }
+
+usage() {
+    local part
+    printf 'scripts/test.sh [PART...]\n\n'
+    for part in "${all_parts[@]}"; do printf '  %-12s %s\n' "$part" "${about[$part]}"; done
+}
+
+# ------------------------------------------------------------------------------------------------- what has to be there
+
+need_cargo() {
+    command -v cargo >/dev/null || die "cargo is missing: install Rust, see https://rustup.rs"
+    command -v cc >/dev/null || install_package cc gcc
+}
+
+need_component() { # NAME, the program that it brings
+    cargo "$2" --version >/dev/null 2>&1 || die "$1 is missing; with rustup: rustup component add $1"
+}
+
+install_package() { # COMMAND PACKAGE
+    local -a root=()
+    if ! command -v apt-get >/dev/null; then die "$1 is missing, and so is apt-get to install $2 with"; fi
+    if ((EUID != 0)); then
+        command -v sudo >/dev/null || die "$1 is missing; installing $2 needs root or sudo"
+        root=(sudo -n)
+    fi
+    local -a apt=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120)
+    "${apt[@]}" install -y --no-install-recommends "$2" ||
+        { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "$2"; } ||
+        die "$1 is missing, and apt-get could not install $2"
+}
+
+need_command() { # COMMAND PACKAGE
+    command -v "$1" >/dev/null || install_package "$1" "$2"
+}
+
+# -------------------------------------------------------------------------------------------------------------- parts
+
+part_format() {
+    need_component rustfmt fmt
+    cargo fmt --all --check
+    # Not in the workspace, so that nobody who builds zoutbox compiles the peers.
+    cargo fmt --all --check --manifest-path bench/Cargo.toml
+}
+
+part_scripts() {
+    need_command shellcheck shellcheck
+    shellcheck --version | sed -n 's/^version: /shellcheck /p'
+    shellcheck scripts/*.sh .ci/run
+}
+
+part_lint() {
+    need_component clippy clippy
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+}
+
+part_docs() {
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+}
+
+# --no-fail-fast: one run tells everything that is broken.
+part_unit() {
+    cargo_test --lib --bins
+}
+
+part_integration() {
+    need_command git git
+    ./scripts/broker.sh install
+    # Tests run programs of other crates too, and cargo builds only those of the crate under test.
+    cargo build --workspace --bins --locked
+    cargo_test --test '*'
+}
+
+part_doctests() {
+    cargo_test --doc
+}
+
+cargo_test() {
+    cargo test --workspace --locked --no-fail-fast "$@"
+}
+
+part_demo() {
+    local status=0
+    ./scripts/demo.sh
+    printf '\n-- once more, with one delivery hidden from the consumer: this one has to fail\n\n'
+    ZOUTBOX_DEMO_LOSE=1 ZOUTBOX_DEMO_RECORDS=60000 ./scripts/demo.sh || status=$?
+    ((status == 3)) || die "a lost delivery made the demo exit with $status, not with 3"
+    printf '\n-- it did: the demo notices a lost delivery\n'
+}
+
+part_bench() {
+    need_component clippy clippy
+    cargo clippy --manifest-path bench/Cargo.toml --all-targets --locked -- -D warnings
+}
+
+# ------------------------------------------------------------------------------------------------------------ running
+
+declare -A outcome=() took=()
+failed_parts=()
+passed=0 failed=0
+
+# Adds what cargo's result lines in a part's output say. A test that is left out must not look as if it had passed.
+count() { # OUTPUT STATUS
+    local line part_failed=0
+    local pattern='^test result: [a-zA-Z]+\. ([0-9]+) passed; ([0-9]+) failed; ([0-9]+) ignored;.* ([0-9]+) filtered out'
+    while read -r line; do
+        [[ $line =~ $pattern ]] || continue
+        passed=$((passed + BASH_REMATCH[1]))
+        part_failed=$((part_failed + BASH_REMATCH[2] + BASH_REMATCH[3] + BASH_REMATCH[4]))
+        if ((BASH_REMATCH[3] + BASH_REMATCH[4] > 0)); then printf 'test.sh: not run, so not passed: %s\n' "$line"; fi
+    done < <(grep -a '^test result: ' "$1")
+    if (($2 != 0 && part_failed == 0)); then part_failed=1; fi
+    failed=$((failed + part_failed))
+    ((part_failed == 0))
+}
+
+run() { # PART
+    local began=$SECONDS status=0 output=$logs/$1
+    printf '\n=== %s: %s\n\n' "$1" "${about[$1]}"
+    # A shell of its own: in a function, asking for its status would switch `set -e` off.
+    bash "$self" --inside "$1" 2>&1 | tee -i "$output" || status=$?
+    if count "$output" "$status"; then outcome[$1]=passed; else
+        outcome[$1]=FAILED
+        failed_parts+=("$1")
+    fi
+    took[$1]=$((SECONDS - began))
+}
+
+report() {
+    local part
+    printf '\n=== how long each part took\n\n'
+    for part in "$@"; do
+        printf '%-12s %6s  %s\n' "$part" "$((took[$part] / 60)):$(printf %02d $((took[$part] % 60)))" "${outcome[$part]}"
+    done
+    printf '%-12s %6s\n\n' together "$((SECONDS / 60)):$(printf %02d $((SECONDS % 60)))"
+    if ((${#failed_parts[@]} > 0)); then printf 'failed: %s\n' "${failed_parts[*]}"; fi
+    printf '%d passed, %d failed\n' "$passed" "$failed"
+    ((failed == 0))
+}
+
+self=$(realpath "$0")
+cd "$(dirname "$self")/.."
+
+case ${1:-} in
+    --help | -h) usage; exit 0 ;;
+    --inside)
+        "part_$2"
+        exit 0
+        ;;
+esac
+
+parts=("$@")
+(($# > 0)) || parts=("${default_parts[@]}")
+for part in "${parts[@]}"; do
+    [[ -n ${about[$part]:-} ]] || { usage >&2; die "no such part: $part"; }
+done
+
+need_cargo
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+
+for part in "${parts[@]}"; do run "$part"; done
+report "${parts[@]}"
