@@ -1,16 +1,16 @@
 //! Any file of a share as text, for people: what its header says, every frame with its offset, every gap with what it means.
 //!
 //! ```text
-//! segment writer=orders epoch=2 first=42 share=abababababababababababababababab created=1700000000000
-//! previous segment=1-1 end=4096 next=42
-//! @160 data sequence=42 index=0 body=25 topic="t" key=nil id=nil time=1 type=nil headers=0 payload=5 "hello"
-//! gap @213..266 damaged lost=43 reason="frame CRC does not match"
-//! @266 data sequence=44 index=0 body=20 topic="t" key=nil id=nil time=1 type=nil headers=0 payload=0 ""
-//! end @314 sealed records=3
+//! segment writer=orders epoch=1 first=1 share=000102030405060708090a0b0c0d0e0f created=1700000000000
+//! previous none
+//! @160 data sequence=1 index=0 body=15 topic="t" key=nil id=nil time=1 type=nil headers=0 payload=5 "hello"
+//! gap @203..240 damaged lost=2 reason="frame CRC does not match"
+//! @240 data sequence=3 index=0 body=9 topic="t" key=nil id="7" time=1 type=nil headers=1 "a"="b" payload=0 ""
+//! end @277 sealed records=3
 //! ```
 //!
-//! Texts and payloads are shown byte by byte: printable ASCII but `"` and `\` as it is, everything else as `\x` and two
-//! hexadecimal digits, and `...` behind the closing quote when only a beginning is shown. So a dump is ASCII whatever
+//! Texts and payloads are shown byte by byte: printable ASCII as it is but for `\"` and `\\`, everything else as `\x` and
+//! two hexadecimal digits, and `...` behind the closing quote when only a beginning is shown. So a dump is ASCII whatever
 //! the file holds, harms no terminal, and comes out the same in every language.
 //!
 //! It reads one file and knows nothing of its neighbours, so it can't tell a live segment from an abandoned one, and a
@@ -22,6 +22,7 @@ use crate::bytes::all_zero;
 use crate::checkpoint::{CHECKPOINT_LENGTH, Checkpoint};
 use crate::frame::{Frame, InvalidFrame, SEAL_LENGTH};
 use crate::header::{HEADER_LENGTH, SegmentHeader};
+use crate::holder::{HOLDER_LENGTH, Holder};
 use crate::identity::Sequence;
 use crate::marker::{MAX_MARKER, Marker};
 use crate::record::RecordRef;
@@ -50,7 +51,7 @@ pub struct Dumped {
 /// How a dump ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DumpEnd {
-    /// A sealed segment, a checkpoint or a marker: whole, if there were no gaps.
+    /// A sealed segment, a checkpoint, a marker or a lock file: whole, if there were no gaps.
     Complete,
     /// A segment without a seal: nothing, or only zeros, behind its last frame.
     Open,
@@ -73,7 +74,7 @@ pub enum DumpError<E> {
     Output(#[from] fmt::Error),
 }
 
-/// Writes what is in a segment, checkpoint or marker of `length` bytes. It is told apart by its first bytes.
+/// Writes what is in a segment, checkpoint, marker or lock file of `length` bytes. They are told apart by their first bytes.
 ///
 /// Needs a few hundred KiB of memory, or twice the longest frame's length (at most 16 MiB and a little), whatever is in
 /// the file.
@@ -91,6 +92,8 @@ pub fn dump<S: ReadAt + ?Sized>(
     if start.starts_with(b"ZOUTCKP") {
         let whole = usize::try_from(length).is_ok_and(|length| length == CHECKPOINT_LENGTH);
         Ok(dump_checkpoint(if whole { start } else { &[] }, out)?)
+    } else if let Some(holder) = Holder::decode(start).filter(|_| length == HOLDER_LENGTH as u64) {
+        Ok(dump_holder(&holder, out)?)
     } else if start.trim_ascii_start().starts_with(b"{") {
         Ok(dump_marker(start, out)?)
     } else {
@@ -127,6 +130,13 @@ fn dump_marker(bytes: &[u8], out: &mut impl Write) -> Result<Dumped, fmt::Error>
         Err(error @ crate::MarkerError::Newer { .. }) => refused(out, "marker", &error, DumpEnd::Unknown),
         Err(error) => refused(out, "marker", &error, DumpEnd::Damaged),
     }
+}
+
+fn dump_holder(holder: &Holder, out: &mut impl Write) -> Result<Dumped, fmt::Error> {
+    let Holder { epoch, next_sequence, host, pid } = holder;
+    let next = next_sequence.map_or("nil".into(), |next| next.to_string());
+    writeln!(out, "holder epoch={epoch} next={next} host={} pid={pid}", text(host.as_bytes()))?;
+    Ok(ended(DumpEnd::Complete))
 }
 
 fn refused(
@@ -309,7 +319,8 @@ impl fmt::Display for Quoted<'_> {
         f.write_char('"')?;
         for byte in bytes.iter().take(limit) {
             match byte {
-                b' '..=b'~' if !matches!(byte, b'"' | b'\\') => f.write_char(char::from(*byte))?,
+                b'"' | b'\\' => write!(f, "\\{}", char::from(*byte))?,
+                b' '..=b'~' => f.write_char(char::from(*byte))?,
                 _ => write!(f, "\\x{byte:02x}")?,
             }
         }
