@@ -7,7 +7,7 @@ mod tests {
 
     use proptest::collection::vec;
     use proptest::prelude::*;
-    use zoutbox_format::dump::dump;
+    use zoutbox_format::dump::{DumpEnd, Dumped, dump};
     use zoutbox_format::frame::{FRAME_HEADER_LENGTH, FRAME_MAGIC, Seal, encode_data, encode_seal, parse};
     use zoutbox_format::header::HEADER_LENGTH;
     use zoutbox_format::{
@@ -344,5 +344,21 @@ mod tests {
         assert_eq!(scanner.classify_gap(&forged, true), Ok(Gap::Unresolved));
         let read = forged.read.get();
         assert!(read < 1 << 30, "{read} bytes were read to find out");
+    }
+
+    #[test]
+    fn a_dump_of_countless_gaps_is_given_up_after_a_thousand() {
+        let mut original = written(&vec![vec![vec![7; 20]]; 2100], true);
+        for hit in original.offsets.iter().take(2100).step_by(2) {
+            original.bytes[hit + 30] ^= 1;
+        }
+        let mut text = String::new();
+        let seen = dump(&original.bytes[..], original.bytes.len() as u64, &mut text).expect("a slice");
+        assert_eq!(seen, Dumped { records: 999, gaps: 1000, end: DumpEnd::Damaged });
+        assert!(
+            text.trim_end().ends_with("unresolved next=2041 reason=\"1000 gaps\""),
+            "{}",
+            &text[text.len() - 200..]
+        );
     }
 }
