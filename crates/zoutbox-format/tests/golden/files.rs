@@ -163,6 +163,15 @@ fn foreign_frame() -> Segment {
     segment
 }
 
+/// The second record is damaged, and where the third was lies the first once more, as a write to the wrong place leaves it.
+fn misplaced_frame() -> Segment {
+    let mut segment = sealed().damage(1, 40);
+    let (first, third) = (segment.offsets[0], segment.offsets[2]);
+    let copied = segment.bytes[first..segment.offsets[1]].to_vec();
+    segment.bytes[third..third + copied.len()].copy_from_slice(&copied);
+    segment
+}
+
 fn torn_hole() -> Segment {
     let segment = open().commit(&plains(7..11));
     segment.damage(7, 40)
@@ -231,6 +240,7 @@ pub(crate) fn golden() -> Vec<(&'static str, Vec<u8>)> {
         ("torn-tail-zeros.seg", open().cut(cut_frame).append(&[0; 500])),
         ("torn-hole.seg", torn_hole()),
         ("flipped-bit.seg", sealed().damage(1, 40)),
+        ("flipped-bit-open.seg", open().damage(1, 40)),
         ("flipped-length.seg", sealed().damage(3, 10)),
         ("zeros-between.seg", zeros_between()),
         ("damaged-header.seg", header_damage()),
@@ -238,6 +248,7 @@ pub(crate) fn golden() -> Vec<(&'static str, Vec<u8>)> {
         ("empty.seg", sealed().cut(0)),
         ("newer.seg", header_newer()),
         ("foreign-frame.seg", foreign_frame()),
+        ("misplaced-frame.seg", misplaced_frame()),
         ("reserved-kind.seg", open().forge(4, 3)),
         ("over-long.seg", over_long()),
         ("wrong-sequence.seg", open().forge(16, 9)),
