@@ -212,7 +212,7 @@ pub trait DiskFile: Debug + Send + Sync {
     fn try_lock(&self) -> Result<bool, StorageError>;
 }
 
-impl ReadAt for dyn DiskFile {
+impl ReadAt for dyn DiskFile + '_ {
     type Error = StorageError;
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, StorageError> {

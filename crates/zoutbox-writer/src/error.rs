@@ -1,0 +1,170 @@
+//! What can go wrong with a writer, and what its caller can do about it.
+//!
+//! The same error can be the outcome of many tickets, so it can be cloned.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use zoutbox_format::{HeaderError, IdentityError, RecordError, RecordId, WriterId};
+use zoutbox_storage::{ErrorKind, StorageError};
+
+/// Which byte limit stops appends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// [`crate::Options::memory_limit`]
+    Memory,
+    /// [`crate::Options::unconfirmed_limit`]
+    Unconfirmed,
+    /// [`crate::Options::min_free_space`]
+    FreeSpace,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory_limit (bytes not yet durable)",
+            Self::Unconfirmed => "unconfirmed_limit (bytes on the share not yet confirmed)",
+            Self::FreeSpace => "min_free_space (bytes free on the share)",
+        })
+    }
+}
+
+/// An error of the writer.
+///
+/// Every error but [`WriterError::Unknown`] on a ticket or from an append means: definitely not written.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriterError {
+    /// An option can't be what it is.
+    #[error("option {option}: {reason}")]
+    InvalidOption {
+        /// Which one.
+        option: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// The writer's id is none.
+    #[error(transparent)]
+    WriterId(#[from] IdentityError),
+    /// The record is beyond a limit of the format.
+    #[error("record refused: {0}")]
+    Record(#[from] RecordError),
+    /// Another live process has the writer id open.
+    #[error("writer '{writer}' is open elsewhere{}: {} is locked", held_by(holder.as_ref()), path.display())]
+    Locked {
+        /// The writer.
+        writer: WriterId,
+        /// The file whose lock is held.
+        path: PathBuf,
+        /// Host and process id of the holder, if the lock file tells.
+        holder: Option<(String, u32)>,
+    },
+    /// Another process has taken the writer over; this one can never write again.
+    #[error("writer '{writer}' was taken over by another process or lost its lock: {reason}")]
+    Fenced {
+        /// The writer.
+        writer: WriterId,
+        /// How that showed.
+        reason: Arc<FenceReason>,
+    },
+    /// A byte limit is reached.
+    #[error("full: {limit} is {allowed}, now {used}")]
+    Full {
+        /// Which limit.
+        limit: Limit,
+        /// What it is now, in bytes.
+        used: u64,
+        /// What it may be (for free space: must be at least), in bytes.
+        allowed: u64,
+    },
+    /// The records may or may not be there, and may or may not be published.
+    #[error("whether records {from} to {} were written is not known: {source}", to.sequence)]
+    Unknown {
+        /// The first of them.
+        from: RecordId,
+        /// The last of them.
+        to: RecordId,
+        /// What went wrong.
+        source: Arc<StorageError>,
+    },
+    /// The writer was closed.
+    #[error("the writer is closed")]
+    Closed,
+    /// The committing thread ended by a bug of zoutbox. What was being written at that moment is unknown; the rest was not written.
+    #[error("the writer's commit thread ended unexpectedly{}", if *unknown { "; whether the record was written is not known" } else { "" })]
+    Stopped {
+        /// Whether the record was being written.
+        unknown: bool,
+    },
+    /// The newest segment can't be continued.
+    #[error("{}: {source}", path.display())]
+    Segment {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: HeaderError,
+    },
+    /// A frame was written by a newer zoutbox.
+    #[error("{} at offset {offset}: frame kind {kind} is of a newer zoutbox: update this one", path.display())]
+    NewerFrame {
+        /// In which segment.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+        /// Its kind.
+        kind: u8,
+    },
+    /// A call to the share failed.
+    #[error(transparent)]
+    Storage(Arc<StorageError>),
+}
+
+/// How it showed that a writer is fenced.
+#[derive(Debug, thiserror::Error)]
+pub enum FenceReason {
+    /// The lock file names a later epoch.
+    #[error("{} names epoch {found}, this process had {own}", path.display())]
+    Epoch {
+        /// The lock file.
+        path: PathBuf,
+        /// What it names.
+        found: zoutbox_format::Epoch,
+        /// What this process took.
+        own: zoutbox_format::Epoch,
+    },
+    /// A file it has locked can't be written any more: that is what a lost NFS lock looks like.
+    #[error(transparent)]
+    Storage(StorageError),
+}
+
+fn held_by(holder: Option<&(String, u32)>) -> String {
+    holder.map(|(host, pid)| format!(" (host {host}, process {pid})")).unwrap_or_default()
+}
+
+impl From<StorageError> for WriterError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(Arc::new(error))
+    }
+}
+
+impl WriterError {
+    /// What a caller can do about it.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::InvalidOption { .. } | Self::WriterId(_) | Self::Record(_) | Self::Closed => {
+                ErrorKind::Invalid
+            }
+            Self::Locked { .. } => ErrorKind::Retry,
+            Self::Fenced { .. } => ErrorKind::Fenced,
+            Self::Full { .. } => ErrorKind::Full,
+            Self::Unknown { .. } | Self::Stopped { unknown: true } => ErrorKind::Unknown,
+            Self::Stopped { unknown: false } | Self::Segment { .. } | Self::NewerFrame { .. } => {
+                ErrorKind::Fatal
+            }
+            Self::Storage(error) => error.kind(),
+        }
+    }
+}

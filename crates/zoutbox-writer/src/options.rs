@@ -1,0 +1,130 @@
+//! What a caller may choose, checked before anything is touched.
+
+use std::time::Duration;
+
+use crate::error::WriterError;
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+/// What an append does when one of the byte limits is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenFull {
+    /// It waits until there is room.
+    #[default]
+    Block,
+    /// It returns [`WriterError::Full`] at once.
+    Fail,
+}
+
+/// Whether the next segment is filled with zeros while the current one is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ZeroAhead {
+    /// Where the file system makes syncs of such files cheaper: ext4 and XFS.
+    #[default]
+    Auto,
+    /// Everywhere.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+/// How a writer behaves. All sizes are bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// A segment that would grow beyond this is sealed and the next one started: 64 MiB. From 64 KiB to 16 GiB; a single larger
+    /// record gets a segment of its own.
+    pub segment_size: u64,
+    /// A segment with records in it that is older than this is sealed, also when nothing is appended any more, so that the relay
+    /// can reclaim it: 10 minutes. Not zero.
+    pub segment_age: Duration,
+    /// The most that one write and one sync carry: 1 MiB, the largest `wsize` of NFS. From 4 KiB to 1 MiB. A larger record is
+    /// written in pieces of this size, each synced.
+    pub commit_bytes: u64,
+    /// The most that may wait in memory to become durable: 64 MiB. Not zero. A single larger record is let in when nothing else
+    /// waits.
+    pub memory_limit: u64,
+    /// The most that may lie on the share without being confirmed by the broker, as the relay's checkpoint tells: no limit. Not
+    /// zero. A single larger record is let in when everything else is confirmed.
+    pub unconfirmed_limit: Option<u64>,
+    /// Appends stop while the share has less free space than this: 64 MiB. 0 switches the check off.
+    pub min_free_space: u64,
+    /// What an append does at one of the three limits above: wait.
+    pub when_full: WhenFull,
+    /// Whether segments are filled with zeros ahead: where that pays.
+    pub zero_ahead: ZeroAhead,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            segment_size: 64 * MIB,
+            segment_age: Duration::from_mins(10),
+            commit_bytes: MIB,
+            memory_limit: 64 * MIB,
+            unconfirmed_limit: None,
+            min_free_space: 64 * MIB,
+            when_full: WhenFull::default(),
+            zero_ahead: ZeroAhead::default(),
+        }
+    }
+}
+
+impl Options {
+    /// Checks every option.
+    ///
+    /// # Errors
+    /// [`WriterError::InvalidOption`] with the first one that can't be, and why.
+    pub fn validate(&self) -> Result<(), WriterError> {
+        within("segment_size", self.segment_size, 64 * KIB, 16 * 1024 * MIB)?;
+        within("commit_bytes", self.commit_bytes, 4 * KIB, MIB)?;
+        within("memory_limit", self.memory_limit, 1, u64::MAX)?;
+        within("unconfirmed_limit", self.unconfirmed_limit.unwrap_or(1), 1, u64::MAX)?;
+        if self.segment_age.is_zero() {
+            return Err(WriterError::InvalidOption {
+                option: "segment_age",
+                reason: "it must be longer than zero".into(),
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn commit_limit(&self) -> usize {
+        usize::try_from(self.commit_bytes).unwrap_or(usize::MAX)
+    }
+}
+
+fn within(option: &'static str, value: u64, least: u64, most: u64) -> Result<(), WriterError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    let reason = match most {
+        u64::MAX => format!("{value} bytes, must be at least {least}"),
+        _ => format!("{value} bytes, must be from {least} to {most}"),
+    };
+    Err(WriterError::InvalidOption { option, reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_impossible_option_is_refused_by_name() {
+        assert!(Options::default().validate().is_ok());
+        let base = Options::default;
+        let cases = [
+            (Options { segment_size: 1000, ..base() }, "segment_size"),
+            (Options { segment_size: u64::MAX, ..base() }, "segment_size"),
+            (Options { commit_bytes: 100, ..base() }, "commit_bytes"),
+            (Options { commit_bytes: 2 * MIB, ..base() }, "commit_bytes"),
+            (Options { memory_limit: 0, ..base() }, "memory_limit"),
+            (Options { unconfirmed_limit: Some(0), ..base() }, "unconfirmed_limit"),
+            (Options { segment_age: Duration::ZERO, ..base() }, "segment_age"),
+        ];
+        for (options, name) in cases {
+            let error = options.validate().expect_err(name);
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! What callers and the writer's threads share: the queue and the limits behind one short lock.
+
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use zoutbox_format::header::HEADER_LENGTH;
+use zoutbox_format::{SegmentId, WriterId};
+
+use crate::aside::Job;
+use crate::error::WriterError;
+use crate::limits::{Limits, Look};
+use crate::options::{Options, WhenFull};
+use crate::queue::{Group, Queue, framed};
+use crate::ticket::{Completion, Outcome, Ticket};
+
+/// How often the share is looked at for the limits, at most.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// The commit thread waits here for records.
+    work: Condvar,
+    /// Callers wait here for room.
+    room: Condvar,
+    when_full: WhenFull,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: Queue,
+    limits: Limits,
+    phase: Phase,
+    committer_waits: bool,
+    callers_wait: usize,
+    looks: Option<Sender<Job>>,
+    look_pending: bool,
+    last_look: Option<Duration>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Open,
+    /// What is queued is still committed; nothing new comes in.
+    Closing {
+        seal: bool,
+    },
+    /// Nobody commits any more.
+    Ended(WriterError),
+}
+
+/// What the commit thread is to do next.
+pub(crate) enum Next {
+    Commit(Group),
+    /// The time it wanted to be woken at has come.
+    Aged,
+    End {
+        seal: bool,
+    },
+}
+
+impl Shared {
+    pub(crate) fn new(writer: &WriterId, options: &Options) -> Self {
+        // Header and first commit of a segment must fit one write.
+        let group_bytes = options.commit_bytes.saturating_sub(HEADER_LENGTH as u64);
+        Self {
+            state: Mutex::new(State {
+                queue: Queue::new(Arc::new(writer.clone()), group_bytes),
+                limits: Limits::new(options),
+                phase: Phase::Open,
+                committer_waits: false,
+                callers_wait: 0,
+                looks: None,
+                look_pending: false,
+                last_look: None,
+            }),
+            work: Condvar::new(),
+            room: Condvar::new(),
+            when_full: options.when_full,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues an encoded record, waiting for room if the caller chose so. `now` is the monotonic clock.
+    pub(crate) fn append(&self, body: Vec<u8>, now: impl Fn() -> Duration) -> Result<Ticket, WriterError> {
+        let bytes = framed(&body);
+        let mut state = self.lock();
+        loop {
+            state.open()?;
+            let waiting = state.queue.bytes();
+            if state.looks.is_some() && state.limits.near(waiting.saturating_add(bytes)) {
+                state.request_look(now());
+            }
+            match state.limits.admit(bytes, waiting) {
+                Ok(()) => break,
+                Err(full) if self.when_full == WhenFull::Fail => return Err(full),
+                Err(_) => {
+                    state.callers_wait += 1;
+                    let waited = self.room.wait_timeout(state, LOOK_PAUSE);
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                    state.callers_wait -= 1;
+                }
+            }
+        }
+        let ticket = state.queue.push(body);
+        let wake = std::mem::take(&mut state.committer_waits);
+        drop(state);
+        if wake {
+            self.work.notify_one();
+        }
+        Ok(ticket)
+    }
+
+    /// Waits for something to commit, at most `patience`.
+    pub(crate) fn next(&self, patience: Option<Duration>) -> Next {
+        let mut state = self.lock();
+        loop {
+            if let Some(group) = state.queue.take() {
+                return Next::Commit(group);
+            }
+            match state.phase {
+                Phase::Open => {}
+                Phase::Closing { seal } => return Next::End { seal },
+                Phase::Ended(_) => return Next::End { seal: false },
+            }
+            state.committer_waits = true;
+            state = match patience {
+                None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(patience) => {
+                    let waited = self.work.wait_timeout(state, patience);
+                    let (mut state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                    if timeout.timed_out() && state.queue.waiting() == 0 {
+                        state.committer_waits = false;
+                        return Next::Aged;
+                    }
+                    state
+                }
+            };
+            state.committer_waits = false;
+        }
+    }
+
+    /// Takes what can be committed now, without waiting.
+    pub(crate) fn take(&self) -> Option<Group> {
+        self.lock().queue.take()
+    }
+
+    /// The group in flight has its outcome: makes room, then tells its tickets.
+    pub(crate) fn finish(&self, outcome: Outcome, end: Option<(SegmentId, u64)>) {
+        let mut state = self.lock();
+        if let Some((id, end)) = end {
+            state.limits.written(id, end);
+        }
+        let completion = state.queue.finish();
+        let wake = state.callers_wait > 0;
+        drop(state);
+        if wake {
+            self.room.notify_all();
+        }
+        if let Some(completion) = completion {
+            completion.complete(outcome);
+        }
+    }
+
+    pub(crate) fn unfinished(&self) -> Result<Vec<Arc<Completion>>, WriterError> {
+        let state = self.lock();
+        match &state.phase {
+            Phase::Ended(error) => Err(error.clone()),
+            Phase::Open | Phase::Closing { .. } => Ok(state.queue.unfinished()),
+        }
+    }
+
+    /// Nothing new comes in any more.
+    pub(crate) fn close(&self, seal: bool) {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Open) {
+            state.phase = Phase::Closing { seal };
+        }
+        drop(state);
+        self.work.notify_all();
+        self.room.notify_all();
+    }
+
+    /// Nobody commits any more: every ticket without an outcome gets one, and whoever waits for room an error.
+    pub(crate) fn end(&self, error: &WriterError, in_flight: WriterError) {
+        let mut state = self.lock();
+        if !matches!(state.phase, Phase::Ended(_)) {
+            state.phase = Phase::Ended(error.clone());
+        }
+        let queued = state.queue.drain();
+        let writing = state.queue.finish();
+        drop(state);
+        if let Some(completion) = writing {
+            completion.complete(Outcome::Failed(in_flight));
+        }
+        for group in queued {
+            group.completion.complete(Outcome::Failed(error.clone()));
+        }
+        self.room.notify_all();
+    }
+
+    pub(crate) fn looks_go_to(&self, jobs: Sender<Job>) {
+        self.lock().looks = Some(jobs);
+    }
+
+    pub(crate) fn looks_go_nowhere(&self) {
+        self.lock().looks = None;
+    }
+
+    /// What lies on the share when the writer is opened.
+    pub(crate) fn found(&self, segments: &[(SegmentId, u64)], look: Look) {
+        let mut state = self.lock();
+        for (id, end) in segments {
+            state.limits.written(*id, *end);
+        }
+        state.limits.looked(look);
+    }
+
+    pub(crate) fn looked(&self, look: Look) {
+        let mut state = self.lock();
+        state.limits.looked(look);
+        state.look_pending = false;
+        drop(state);
+        self.room.notify_all();
+    }
+}
+
+impl State {
+    fn open(&self) -> Result<(), WriterError> {
+        match &self.phase {
+            Phase::Open => Ok(()),
+            Phase::Closing { .. } => Err(WriterError::Closed),
+            Phase::Ended(error) => Err(error.clone()),
+        }
+    }
+
+    fn request_look(&mut self, now: Duration) {
+        let fresh = self.last_look.is_some_and(|last| now.saturating_sub(last) < LOOK_PAUSE);
+        if self.look_pending || fresh {
+            return;
+        }
+        self.last_look = Some(now);
+        self.look_pending = self.looks.as_ref().is_some_and(|jobs| jobs.send(Job::Look).is_ok());
+    }
+}

@@ -1,0 +1,259 @@
+//! The writer as its callers see it, and the commit thread behind it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use zoutbox_format::{Record, WriterId};
+use zoutbox_storage::{Share, StorageError, System};
+
+use crate::aside::{Aside, look};
+use crate::context::Context;
+use crate::error::WriterError;
+use crate::log::{Log, Start};
+use crate::options::Options;
+use crate::queue::Group;
+use crate::recover::recover;
+use crate::shared::{Next, Shared};
+use crate::ticket::{Outcome, Ticket};
+
+/// An open writer: the one live process that appends under its id.
+///
+/// `&Writer` can be shared between threads; appends that come at the same time share one write and one sync. Dropping it
+/// makes durable what was appended and releases the writer id, like [`Writer::close`], but leaves the active segment
+/// unsealed (the next one's header will say where it ends) and tells no errors.
+#[derive(Debug)]
+pub struct Writer {
+    system: System,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Result<(), WriterError>>>,
+}
+
+impl Writer {
+    /// Opens the writer `id` of the share at `root`, on the real disk. Blocks while it reads the end of the newest segment.
+    ///
+    /// # Errors
+    /// [`WriterError::InvalidOption`] and [`WriterError::WriterId`] before anything is touched; [`WriterError::Locked`] when another
+    /// live process has it open; [`WriterError::Storage`] when the root is no share, or a call to it fails.
+    pub fn open(root: impl AsRef<Path>, id: &str, options: Options) -> Result<Self, WriterError> {
+        Self::open_with(System::real(), root, id, options)
+    }
+
+    /// As [`Writer::open`], in the world that `system` is.
+    ///
+    /// # Errors
+    /// As [`Writer::open`].
+    pub fn open_with(
+        system: System,
+        root: impl AsRef<Path>,
+        id: &str,
+        options: Options,
+    ) -> Result<Self, WriterError> {
+        let opened = Opened::new(system.clone(), root.as_ref(), id, options)?;
+        let shared = opened.shared.clone();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let thread = std::thread::Builder::new().name("zoutbox-commit".into()).spawn(move || {
+            let aside = Aside::threaded(opened.context.clone(), opened.shared.clone());
+            match aside {
+                Ok(aside) => {
+                    drop(ready);
+                    opened.committer(aside).run()
+                }
+                Err(error) => {
+                    drop(ready.send(error));
+                    Ok(())
+                }
+            }
+        });
+        let thread = thread.map_err(|error| no_thread(root.as_ref(), error))?;
+        match is_ready.recv() {
+            Ok(error) => Err(no_thread(root.as_ref(), error)),
+            Err(_) => Ok(Self { system, shared, thread: Some(thread) }),
+        }
+    }
+
+    /// Appends a record. Returns as soon as it is queued; it is durable when its ticket says so.
+    ///
+    /// The order of appends is the order of the log. With [`crate::WhenFull::Block`] it waits while a byte limit is reached.
+    ///
+    /// # Errors
+    /// The record is then definitely not written: [`WriterError::Record`], [`WriterError::Full`], [`WriterError::Fenced`],
+    /// [`WriterError::Closed`].
+    pub fn append(&self, record: &Record) -> Result<Ticket, WriterError> {
+        append(&self.system, &self.shared, record)
+    }
+
+    /// Blocks until everything that was appended before is durable.
+    ///
+    /// # Errors
+    /// The first error of an append that was still on its way; each ticket has its own as well.
+    pub fn flush(&self) -> Result<(), WriterError> {
+        flush(&self.shared)
+    }
+
+    /// Makes durable what was appended, seals the active segment, and releases the writer id.
+    ///
+    /// # Errors
+    /// As [`Writer::flush`]; or that sealing failed, which loses nothing: the next open goes on behind what is there.
+    pub fn close(mut self) -> Result<(), WriterError> {
+        let flushed = self.flush();
+        let sealed = self.stop(true);
+        flushed.and(sealed)
+    }
+
+    fn stop(&mut self, seal: bool) -> Result<(), WriterError> {
+        self.shared.close(seal);
+        match self.thread.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(WriterError::Stopped { unknown: false }),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop(false) {
+            tracing::warn!(%error, "a writer that was dropped did not end orderly");
+        }
+    }
+}
+
+/// A writer without threads, for simulators: nothing is committed but by [`Stepped::step`].
+///
+/// It never waits, so use [`crate::WhenFull::Fail`]; with [`crate::WhenFull::Block`] an append at a limit waits for ever. Dropping
+/// it is what a crash is: nothing more is written, and every ticket without an outcome gets [`WriterError::Stopped`].
+pub struct Stepped {
+    system: System,
+    shared: Arc<Shared>,
+    committer: Committer,
+}
+
+impl Stepped {
+    /// As [`Writer::open_with`].
+    ///
+    /// # Errors
+    /// As [`Writer::open`].
+    pub fn open(
+        system: System,
+        root: impl AsRef<Path>,
+        id: &str,
+        options: Options,
+    ) -> Result<Self, WriterError> {
+        let opened = Opened::new(system.clone(), root.as_ref(), id, options)?;
+        let shared = opened.shared.clone();
+        let aside = Aside::in_place(opened.context.clone(), shared.clone());
+        Ok(Self { system, shared, committer: opened.committer(aside) })
+    }
+
+    /// As [`Writer::append`].
+    ///
+    /// # Errors
+    /// As [`Writer::append`].
+    pub fn append(&self, record: &Record) -> Result<Ticket, WriterError> {
+        append(&self.system, &self.shared, record)
+    }
+
+    /// Makes one commit of what is queued; false when nothing is.
+    pub fn step(&mut self) -> bool {
+        let group = self.shared.take();
+        group.map(|group| self.committer.commit(&group)).is_some()
+    }
+
+    /// Does what is due by the clock: looks at the share for the limits, and seals a segment that is too old.
+    pub fn tick(&mut self) {
+        self.committer.log.rotate_if_aged();
+        self.shared.looked(look(&self.committer.context));
+    }
+
+    /// Commits what is queued, seals the active segment and releases the writer id.
+    ///
+    /// # Errors
+    /// That sealing failed.
+    pub fn close(mut self) -> Result<(), WriterError> {
+        while self.step() {}
+        self.committer.log.finish(true)
+    }
+}
+
+struct Opened {
+    context: Arc<Context>,
+    shared: Arc<Shared>,
+    start: Start,
+}
+
+impl Opened {
+    fn new(system: System, root: &Path, id: &str, options: Options) -> Result<Self, WriterError> {
+        options.validate()?;
+        let writer = WriterId::new(id)?;
+        let share = Share::open(&system, root)?;
+        let shared = Arc::new(Shared::new(&writer, &options));
+        let recovered = recover(system, share, &writer, options)?;
+        shared.found(&recovered.segments, look(&recovered.context));
+        Ok(Self { context: Arc::new(recovered.context), shared, start: recovered.start })
+    }
+
+    fn committer(self, aside: Aside) -> Committer {
+        let log = Log::new(self.context.clone(), aside, self.start);
+        Committer { context: self.context, shared: self.shared, log }
+    }
+}
+
+/// Takes groups from the queue and commits them. However it ends, a panic included, no ticket stays without an outcome.
+struct Committer {
+    context: Arc<Context>,
+    shared: Arc<Shared>,
+    log: Log,
+}
+
+impl Committer {
+    fn run(mut self) -> Result<(), WriterError> {
+        loop {
+            match self.shared.next(self.log.until_aged()) {
+                Next::Commit(group) => self.commit(&group),
+                Next::Aged => self.log.rotate_if_aged(),
+                Next::End { seal } => {
+                    let finished = self.log.finish(seal);
+                    self.shared.end(&WriterError::Closed, WriterError::Closed);
+                    return finished;
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, group: &Group) {
+        let outcome = match self.log.commit(&group.bodies) {
+            Ok((epoch, first)) => Outcome::Durable { epoch, first },
+            Err(error) => Outcome::Failed(error),
+        };
+        self.shared.finish(outcome, self.log.end());
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        let stopped = |unknown| WriterError::Stopped { unknown };
+        self.shared.end(&stopped(false), stopped(true));
+    }
+}
+
+fn append(system: &System, shared: &Shared, record: &Record) -> Result<Ticket, WriterError> {
+    let mut body = Vec::new();
+    record.borrowed(system.clock.now_ms()).encode(&mut body)?;
+    shared.append(body, || system.clock.monotonic())
+}
+
+fn flush(shared: &Shared) -> Result<(), WriterError> {
+    let mut result = Ok(());
+    for completion in shared.unfinished()? {
+        if let Outcome::Failed(error) = completion.wait() {
+            result = result.and(Err(error.clone()));
+        }
+    }
+    result
+}
+
+fn no_thread(root: &Path, source: std::io::Error) -> WriterError {
+    let operation = zoutbox_storage::Operation::Create;
+    StorageError::Io { operation, path: root.to_owned(), offset: None, source }.into()
+}
