@@ -5,8 +5,8 @@
 #   scripts/test.sh PART...    these parts alone, in this order
 #   scripts/test.sh --help     the parts
 #
-# Needs cargo with rustfmt and clippy, a C compiler and git. RabbitMQ and shellcheck come from the distribution's packages
-# when they are missing, by root or by sudo; whoever has them needs neither. Reads no standard input, builds in cargo's own
+# Needs cargo with rustfmt and clippy. RabbitMQ, a C compiler, git, python3 and shellcheck come from the distribution's
+# packages when they are missing, by root or by sudo; whoever has them needs neither. Reads no standard input, builds in cargo's own
 # target directory, and deletes nothing there.
 #
 # The last line is "N passed, N failed": tests of all programs together. A part that fails without a failing test, such as
@@ -96,6 +96,7 @@ part_unit() {
 
 part_integration() {
     need_command git git
+    need_command python3 python3 # runs the format's reader in another language
     ./scripts/broker.sh install
     # Tests run programs of other crates too, and cargo builds only those of the crate under test.
     cargo build --workspace --bins --locked
