@@ -1,0 +1,254 @@
+//! The command line: options, and the help that people read.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use zoutbox_format::{Sequence, WriterId};
+
+use crate::exit::EXIT_CODES;
+
+/// Durable outbox on a shared file system: append records, see what became of them, check what lies on the share
+#[derive(Debug, Parser)]
+#[command(name = "zoutbox", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a share: the directories and the marker without which no tool works on a root
+    #[command(after_help = EXIT_CODES)]
+    Init(InitArguments),
+    /// Append records durably, one a line of standard input
+    #[command(after_help = EXIT_CODES, after_long_help = APPEND_HELP)]
+    Append(Box<AppendArguments>),
+    /// Show per writer what is durable, what is confirmed, and the lag between them
+    #[command(after_help = EXIT_CODES, after_long_help = STATUS_HELP)]
+    Status(StatusArguments),
+    /// Print records, one JSON object a line
+    #[command(after_help = EXIT_CODES, after_long_help = CAT_HELP)]
+    Cat(CatArguments),
+    /// Check every segment of a share, archived ones too: 0 sound, 2 damaged
+    #[command(after_help = EXIT_CODES, after_long_help = VERIFY_HELP)]
+    Verify(VerifyArguments),
+    /// Show the headers and frames of one segment with their offsets (or a checkpoint, marker or lock file)
+    #[command(after_help = EXIT_CODES, after_long_help = DUMP_HELP)]
+    Dump(DumpArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArguments {
+    /// The directory to make a share of. Made if it is not there; the one above it must be
+    #[arg(value_name = "ROOT")]
+    pub(crate) root: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AppendArguments {
+    #[command(flatten)]
+    pub(crate) root: RootArgument,
+    /// Who appends: 1 to 64 characters of a-z 0-9 . _ - and a letter or digit first. One live process per id
+    #[arg(long, value_name = "ID")]
+    pub(crate) writer: WriterId,
+    /// Where the records go: the AMQP routing key, at most 255 bytes [default: the writer's id]
+    #[arg(long, value_name = "T")]
+    pub(crate) topic: Option<String>,
+    /// What the records are about, for consumers that keep order per key: at most 255 bytes
+    #[arg(long, value_name = "K")]
+    pub(crate) key: Option<String>,
+    /// A header for the consumer; may stand several times
+    #[arg(long = "header", value_name = "K=V")]
+    pub(crate) headers: Vec<String>,
+    /// The payloads' media type
+    #[arg(long, value_name = "C")]
+    pub(crate) content_type: Option<String>,
+    /// Print each record's writer/epoch/sequence once it is durable, in the order of the input
+    #[arg(long)]
+    pub(crate) acks: bool,
+    /// What to do when memory, the share or --max-unconfirmed is at its limit
+    #[arg(long, value_enum, default_value_t = WhenFullArgument::Block)]
+    pub(crate) when_full: WhenFullArgument,
+    /// Start a new segment at this size
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) segment_size: Option<u64>,
+    /// Start a new segment when the current one is this old
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) segment_age: Option<Duration>,
+    /// Let at most this much lie on the share unconfirmed
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) max_unconfirmed: Option<u64>,
+    /// Leave at least this much free on the share
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) min_free_space: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WhenFullArgument {
+    /// Wait until there is room
+    Block,
+    /// End with exit code 75
+    Fail,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArguments {
+    #[command(flatten)]
+    pub(crate) root: RootArgument,
+    /// One JSON object on one line instead of a table (fields: zoutbox status --help)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CatArguments {
+    #[command(flatten)]
+    pub(crate) root: RootArgument,
+    /// Only this writer's records
+    #[arg(long, value_name = "ID")]
+    pub(crate) writer: Option<WriterId>,
+    /// Only records from this sequence on
+    #[arg(long, value_name = "SEQ", value_parser = sequence)]
+    pub(crate) from: Option<Sequence>,
+    /// JSON, which is what comes anyway
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Also the segments that the relay has archived
+    #[arg(long)]
+    pub(crate) archive: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArguments {
+    #[command(flatten)]
+    pub(crate) root: RootArgument,
+    /// One JSON object on one line instead of text (fields: zoutbox verify --help)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DumpArguments {
+    /// The file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RootArgument {
+    /// The share's root: the directory with zoutbox.json in it
+    #[arg(long = "root", value_name = "ROOT", env = "ZOUTBOX_ROOT")]
+    pub(crate) path: PathBuf,
+}
+
+fn sequence(text: &str) -> Result<Sequence, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.map(Sequence::new).ok_or_else(|| "a sequence is a whole number from 1 on".into())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| *seconds > 0);
+    seconds.map(Duration::from_secs).ok_or_else(|| "seconds are a whole number from 1 on".into())
+}
+
+/// A number of bytes, with or without KiB, MiB or GiB.
+fn bytes(text: &str) -> Result<u64, String> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
+    let parse = || {
+        let (number, factor) = units.iter().find_map(|(unit, f)| Some((text.strip_suffix(unit)?, *f)))?;
+        number.trim_end().parse::<u64>().ok()?.checked_mul(factor)
+    };
+    parse().ok_or_else(|| "bytes are a whole number, with or without KiB, MiB or GiB behind it".into())
+}
+
+const APPEND_HELP: &str = "\
+Each line is one record: its bytes are the payload, whatever they are, without the newline. An empty line is an empty
+record; a last line without newline counts. Records are appended with many in flight, and each is durable on the share
+before it is acknowledged. When a line can't be appended (over 16 MiB, say) reading stops there; all lines before it are
+durable and acknowledged, and the error names the line. SIGTERM and SIGINT stop the reading, not what was read.
+
+Examples:
+  zoutbox append --root /mnt/outbox --writer orders < orders.jsonl
+  tail -F app.log | zoutbox append --root /mnt/outbox --writer app-1 --topic logs --acks
+  jq -c . event.json | zoutbox append --root /mnt/outbox --writer billing --topic billing.paid \\
+      --key customer-4 --header source=shop --content-type application/json
+
+Exit codes: 0 every line is durable; 65 a line or option no record can hold; 66 not a share; 75 another live writer has
+this id, or the share is full; 130 and 143 stopped by a signal before the end of the input; more: zoutbox --help";
+
+const STATUS_HELP: &str = "\
+Reads each writer's newest segment and its checkpoint; what lies between is counted by the segments' names, so it costs
+the same on a long backlog. Damage is shown where it was met; `zoutbox verify` looks everywhere. Whether a writer or
+relay runs is not probed: shown is who took its lock last.
+
+Fields of --json, one object:
+  root, share                  where, and the share's id
+  space                        {total_bytes, available_bytes} of the file system
+  relay                        {epoch, host, pid} that took the relay's lease last, or null
+  ignored                      names below writers/ that are no writer's directory
+  writers                      in the order of their ids, each:
+    writer                     its id
+    durable                    the highest sequence that can be read, 0 if none
+    epoch                      the epoch of the newest segment, 0 if none
+    confirmed                  the watermark: all records up to this sequence are confirmed, 0 if none
+    lag_records                durable minus confirmed
+    lag_bytes                  bytes of the frames of those records
+    lag_seconds                age of the oldest of them, by its timestamp and this host's clock
+    segments, segment_bytes    how many segment files there are, and their sizes together
+    holder                     {epoch, host, pid} that took the writer's lock last, or null
+    damages                    as in zoutbox verify --json
+
+Exit codes: 0 also if damages are listed; 66 not a share; more: zoutbox --help";
+
+const CAT_HELP: &str = "\
+Writers come in the order of their ids, each writer's records in their order. Damage is told on standard error with its
+file, offset and lost sequences, and printing goes on behind it; the exit code is then 2.
+
+Fields of each line:
+  id                           the record's identity, writer/epoch/sequence
+  writer, epoch, sequence      the same in parts
+  topic                        the routing key
+  key, application_id          string or null
+  timestamp_ms                 milliseconds since 1970-01-01 UTC
+  content_type                 string or null
+  headers                      object of strings
+  payload                      the payload, as payload_encoding says
+  payload_encoding             utf8, or base64 if the payload is not UTF-8
+
+Examples:
+  zoutbox cat --root /mnt/outbox --writer orders --from 1000 | head
+  zoutbox cat --root /mnt/outbox | jq -r 'select(.topic == \"logs\") | .payload'
+
+Exit codes: 0 done; 2 damage found; 66 not a share, or no such writer; more: zoutbox --help";
+
+const VERIFY_HELP: &str = "\
+Reads everything: every segment's header, frames, records and seal, the chain from segment to segment, checkpoints,
+and lock files. A torn tail (a commit that never finished) was never acknowledged and is sound.
+
+A line of text for each damage: FILE: offset N: what is wrong: lost sequences A to B of writer W
+
+Fields of --json, one object:
+  root, share                  where, and the share's id
+  sound                        true or false
+  writers, segments, records   how many were read
+  bytes                        of payload and fields together
+  damages                      each:
+    writer                     whose, or null
+    file                       the path
+    offset                     in bytes
+    reason                     what is wrong there
+    lost_from, lost_to         the first and last lost sequence; null both if no record is lost, lost_to null if the
+                               end can't be known
+    lost_records               how many, null if that can't be known
+  notes                        strings: what lies there and is no damage
+
+Exit codes: 0 sound; 2 damaged; 66 not a share; more: zoutbox --help";
+
+const DUMP_HELP: &str = "\
+Works on one file alone, whatever state it is in, also a copy elsewhere. Texts and payloads are cut after 48 bytes.
+
+Example:
+  zoutbox dump /mnt/outbox/writers/orders/00000000000000000001-00000000000000000001.seg
+
+Exit codes: 0 sound; 2 damaged; 66 no such file; 76 made by a newer zoutbox; more: zoutbox --help";

@@ -1,1 +1,0 @@
-//! zoutbox, the operator's tool.
