@@ -41,6 +41,14 @@ pub enum DamageReason {
     Missing,
 }
 
+impl DamageReason {
+    /// Whether it was written by a newer zoutbox and may be perfectly sound: to pass it by would lose records that an update can read.
+    #[must_use]
+    pub const fn is_newer_format(&self) -> bool {
+        matches!(self, Self::Header(HeaderError::Newer(_)) | Self::Frame(InvalidFrame::Kind(_)))
+    }
+}
+
 impl fmt::Display for DamageReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
