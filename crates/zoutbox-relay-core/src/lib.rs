@@ -1,1 +1,27 @@
-//! The pure relay state machine: no I/O, no clock, no async.
+//! The pure relay: what to read, publish, keep and give up, decided without I/O, without a clock, without async.
+//!
+//! ```text
+//!            records                     published                    settled
+//!   Tail ──────────────▶ Lane (one a   ─────────────▶ Settlement ────────────▶ Lane: the watermark moves
+//!     ▲                  writer)                      (one a channel)   │
+//!     └── read, rewind ──┘ │ └─▶ save checkpoint                        ├ nacked: drain, then resend
+//!                          └──▶ dead letter, quarantine                 └ returned: dead letter, or halt
+//! ```
+//!
+//! A [`Lane`] is one writer's path: it owns the window of records above the watermark and moves the watermark over the
+//! contiguous settled prefix, and over nothing else. A [`Settlement`] belongs to one channel, which all lanes share: it decides
+//! when a confirm may be believed. [`Reclaim`] decides which segments may go.
+//!
+//! All three are driven from outside: the shell (or a simulator) hands in what happened and the time, and does what comes out.
+
+mod lane;
+mod reclaim;
+mod settlement;
+mod signals;
+mod window;
+
+pub use lane::Lane;
+pub use reclaim::Reclaim;
+pub use settlement::{Outcome, Resolution, Settlement, Verdict};
+pub use signals::{Input, LaneOptions, OnDamage, OnUndeliverable, Output, ReadEnd, ReadFrom};
+pub use window::{Item, Key};
