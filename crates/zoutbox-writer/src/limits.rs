@@ -73,16 +73,13 @@ impl Limits {
         if self.unconfirmed_limit.is_none() {
             return;
         }
-        match self.segments.back_mut().filter(|span| span.id == id) {
-            Some(span) => {
-                self.unconfirmed = self.unconfirmed.saturating_add(end.saturating_sub(span.to));
-                span.to = end.max(span.to);
-            }
-            None => {
-                let from = (HEADER_LENGTH as u64).min(end);
-                self.unconfirmed = self.unconfirmed.saturating_add(end - from);
-                self.segments.push_back(Span { id, from, to: end });
-            }
+        if let Some(span) = self.segments.back_mut().filter(|span| span.id == id) {
+            self.unconfirmed = self.unconfirmed.saturating_add(end.saturating_sub(span.to));
+            span.to = end.max(span.to);
+        } else {
+            let from = (HEADER_LENGTH as u64).min(end);
+            self.unconfirmed = self.unconfirmed.saturating_add(end - from);
+            self.segments.push_back(Span { id, from, to: end });
         }
     }
 

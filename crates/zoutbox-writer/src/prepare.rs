@@ -111,13 +111,12 @@ pub(crate) fn remove(context: &Context, path: &Path) {
 pub(crate) fn seal(context: &Context, active: &Active) -> Result<(), StorageError> {
     let file = active.lock.file();
     let frame = active.seal_frame();
-    file.write_at(&frame, active.offset)?;
-    file.sync()?;
     let end = active.offset.saturating_add(frame.len() as u64);
-    if active.zeroed > end {
-        file.set_length(end)?;
-        file.sync()?;
-    }
+    let written = file.write_at(&frame, active.offset).and_then(|()| file.sync());
+    let cut = written.and_then(|()| {
+        if active.zeroed > end { file.set_length(end).and_then(|()| file.sync()) } else { Ok(()) }
+    });
+    cut.map_err(|error| active.named(error))?;
     let sealed = context.directory.join(SegmentName::sealed(active.id).file_name());
     context.system.disk.rename(&active.path, &sealed)?;
     context.system.disk.sync_dir(&context.directory)

@@ -44,10 +44,21 @@ impl Active {
         records: u64,
         commit_bytes: usize,
     ) -> Result<(), StorageError> {
-        write_durably(self.lock.file(), frames, self.offset, commit_bytes)?;
+        write_durably(self.lock.file(), frames, self.offset, commit_bytes)
+            .map_err(|error| self.named(error))?;
         self.offset = self.offset.saturating_add(frames.len() as u64);
         self.next_sequence = Sequence::new(self.next_sequence.get().saturating_add(records));
         Ok(())
+    }
+
+    /// The file was opened under the name it was prepared with; an error must tell the one it has now.
+    pub(crate) fn named(&self, error: StorageError) -> StorageError {
+        match error {
+            StorageError::Io { operation, offset, source, .. } => {
+                StorageError::Io { operation, path: self.path.clone(), offset, source }
+            }
+            other => other,
+        }
     }
 
     /// The seal frame that ends it.

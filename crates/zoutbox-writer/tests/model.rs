@@ -1,0 +1,180 @@
+//! Random histories of appends, faults, crashes and reopenings, against a model of what was promised.
+
+mod support;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use support::{ROOT, WRITER, World, log, record, small};
+use zoutbox_storage::{ErrorKind, Operation};
+use zoutbox_writer::{Options, RecordId, Stepped, Ticket};
+
+#[derive(Debug, Clone)]
+enum Event {
+    Append { size: usize },
+    Commit,
+    Tick { seconds: u64 },
+    Fail { operation: Operation, name: &'static str, skip: usize, times: usize },
+    Heal,
+    Full { room: u64 },
+    Crash { survival: Vec<u8> },
+    Drop,
+    Close,
+    TakeOver,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let operation = prop::sample::select(vec![
+        Operation::Write,
+        Operation::Sync,
+        Operation::Rename,
+        Operation::SyncDirectory,
+        Operation::Create,
+        Operation::Lock,
+        Operation::Remove,
+        Operation::Inspect,
+    ]);
+    let name = prop::sample::select(vec!["next-", ".open", ".seg", "writer.lock", WRITER]);
+    prop_oneof![
+        8 => (1_usize..3000).prop_map(|size| Event::Append { size }),
+        1 => (9000_usize..40_000).prop_map(|size| Event::Append { size }),
+        8 => Just(Event::Commit),
+        1 => (0_u64..700).prop_map(|seconds| Event::Tick { seconds }),
+        3 => (operation, name, 0_usize..4, 1_usize..4)
+            .prop_map(|(operation, name, skip, times)| Event::Fail { operation, name, skip, times }),
+        2 => Just(Event::Heal),
+        1 => (0_u64..50_000).prop_map(|room| Event::Full { room }),
+        2 => vec(any::<u8>(), 1..30).prop_map(|survival| Event::Crash { survival }),
+        1 => Just(Event::Drop),
+        1 => Just(Event::Close),
+        1 => Just(Event::TakeOver),
+    ]
+}
+
+/// What the writer has promised so far.
+#[derive(Default)]
+struct Model {
+    count: usize,
+    pending: Vec<(Ticket, Vec<u8>)>,
+    acknowledged: Vec<(RecordId, Vec<u8>)>,
+    refused: Vec<Vec<u8>>,
+    /// What every identity that anybody could ever see stood for.
+    seen: HashMap<RecordId, Vec<u8>>,
+}
+
+impl Model {
+    fn append(&mut self, writer: &Stepped, size: usize) {
+        self.count += 1;
+        let mut payload = format!("{}:", self.count).into_bytes();
+        payload.resize(payload.len() + size, b'.');
+        if let Ok(ticket) = writer.append(&record(payload.clone())) {
+            self.pending.push((ticket, payload));
+        }
+    }
+
+    fn settle(&mut self) {
+        for (ticket, payload) in std::mem::take(&mut self.pending) {
+            match ticket.outcome() {
+                None => self.pending.push((ticket, payload)),
+                Some(Ok(id)) => self.acknowledged.push((id, payload)),
+                Some(Err(error)) if error.kind() == ErrorKind::Unknown => {}
+                Some(Err(_)) => self.refused.push(payload),
+            }
+        }
+    }
+
+    fn check(&mut self, world: &World) {
+        world.disk.undisturbed(|| self.check_undisturbed(world));
+    }
+
+    fn check_undisturbed(&mut self, world: &World) {
+        let root = Path::new(ROOT);
+        for (id, payload) in log::visible(&world.system, root, WRITER) {
+            let before = self.seen.entry(id.clone()).or_insert_with(|| payload.clone());
+            assert_eq!(*before, payload, "{id} stands for two records");
+            assert!(!self.refused.contains(&payload), "{id} was refused, and is there");
+        }
+        let log = log::read(&world.system, root, WRITER);
+        assert!(log.lost.is_empty(), "lost {:?}", log.lost);
+        let mut rest = log.records.iter();
+        for (id, payload) in &self.acknowledged {
+            assert!(rest.any(|(i, p)| i == id && p == payload), "{id} was acknowledged, and is gone");
+        }
+        let steps = log.records.windows(2).map(|pair| (&pair[0].0, &pair[1].0));
+        for (one, next) in steps {
+            assert_eq!(next.sequence.get(), one.sequence.get() + 1, "{one} is followed by {next}");
+            assert!(next.epoch >= one.epoch);
+        }
+    }
+}
+
+fn open(world: &World) -> Stepped {
+    world.disk.heal();
+    world.disk.set_capacity(None);
+    world.stepped(Options { min_free_space: 0, ..small() }).unwrap()
+}
+
+fn play(events: Vec<Event>) {
+    let world = World::new();
+    let mut model = Model::default();
+    let mut writer = open(&world);
+    for event in events {
+        match event {
+            Event::Append { size } => model.append(&writer, size),
+            Event::Commit => drop(writer.step()),
+            Event::Tick { seconds } => {
+                world.clock.advance(Duration::from_secs(seconds));
+                writer.tick();
+            }
+            Event::Fail { operation, name, skip, times } => {
+                world.disk.fail(operation, name, skip, times, io::ErrorKind::Other);
+            }
+            Event::Heal => {
+                world.disk.heal();
+                world.disk.set_capacity(None);
+            }
+            Event::Full { room } => world.disk.set_capacity(Some(room)),
+            Event::Crash { survival } => {
+                let mut bytes = survival.into_iter().cycle();
+                world.disk.crash(|| bytes.next().unwrap());
+                drop(writer);
+                model.settle();
+                model.check(&world);
+                writer = open(&world);
+            }
+            Event::Drop => {
+                drop(writer);
+                writer = open(&world);
+            }
+            Event::Close => {
+                drop(writer.close());
+                writer = open(&world);
+            }
+            Event::TakeOver => {
+                world.disk.expire_locks();
+                let mut zombie = writer;
+                writer = open(&world);
+                model.append(&zombie, 10);
+                while zombie.step() {}
+            }
+        }
+        model.settle();
+        model.check(&world);
+    }
+    while writer.step() {}
+    model.settle();
+    world.disk.crash_hard();
+    model.check(&world);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn whatever_happens_acknowledged_records_stay_and_no_identity_means_two(events in vec(event(), 1..60)) {
+        play(events);
+    }
+}

@@ -1,0 +1,485 @@
+//! A disk in memory that keeps two versions of everything: what is visible, and what would survive a power cut.
+//!
+//! Its syncs behave like Linux's: one that fails drops what it should have written, so that the next one succeeds without it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use zoutbox_storage::{
+    Disk, DiskFile, Entry, FileKind, FileSystem, Mapping, Metadata, OpenMode, Operation, Space, StorageError,
+};
+
+#[derive(Debug, Clone)]
+enum Change {
+    Write(u64, Vec<u8>),
+    Length(u64),
+}
+
+#[derive(Debug, Default, Clone)]
+struct Inode {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+    unsynced: Vec<Change>,
+    locked_by: Option<u64>,
+}
+
+/// A failure to come.
+#[derive(Debug, Clone)]
+struct Fault {
+    operation: Operation,
+    name: String,
+    skip: usize,
+    times: usize,
+    error: io::ErrorKind,
+    /// The call takes effect, and only then reports the error.
+    after: bool,
+    panics: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    inodes: Vec<Inode>,
+    names: BTreeMap<PathBuf, usize>,
+    durable_names: BTreeMap<PathBuf, usize>,
+    directories: Vec<PathBuf>,
+    faults: Vec<Fault>,
+    /// What was done, in order: for tests of order.
+    calls: Vec<(Operation, String)>,
+    handles: u64,
+    /// Handles below this have lost their locks: their writes succeed, their syncs fail.
+    cut_off: u64,
+    /// Handles below this are of a process that is gone.
+    dead: u64,
+    /// Bytes that all files together may hold.
+    capacity: Option<u64>,
+    /// Such a call waits until nothing is held any more.
+    held: Option<(Operation, String)>,
+    ignore_sync: bool,
+    ignore_sync_dir: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct MemoryDisk(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct MemoryFile {
+    disk: MemoryDisk,
+    path: PathBuf,
+    inode: usize,
+    handle: u64,
+    writable: bool,
+}
+
+fn apply(bytes: &mut Vec<u8>, change: &Change) {
+    match change {
+        Change::Write(offset, data) => {
+            let start = usize::try_from(*offset).unwrap();
+            let end = start + data.len();
+            bytes.resize(bytes.len().max(end), 0);
+            bytes[start..end].copy_from_slice(data);
+        }
+        Change::Length(length) => bytes.resize(usize::try_from(*length).unwrap(), 0),
+    }
+}
+
+fn failed(operation: Operation, path: &Path, error: io::ErrorKind) -> StorageError {
+    StorageError::Io { operation, path: path.to_owned(), offset: None, source: error.into() }
+}
+
+impl MemoryDisk {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The next `times` calls of `operation` on a path that contains `name` fail, after `skip` that don't.
+    pub(crate) fn fail(
+        &self,
+        operation: Operation,
+        name: &str,
+        skip: usize,
+        times: usize,
+        error: io::ErrorKind,
+    ) {
+        let name = name.to_owned();
+        let fault = Fault { operation, name, skip, times, error, after: false, panics: false };
+        self.state().faults.push(fault);
+    }
+
+    /// The next such call takes effect and then reports an error.
+    pub(crate) fn fail_after(&self, operation: Operation, name: &str) {
+        let (name, error) = (name.to_owned(), io::ErrorKind::TimedOut);
+        let fault = Fault { operation, name, skip: 0, times: 1, error, after: true, panics: false };
+        self.state().faults.push(fault);
+    }
+
+    /// The next such call panics.
+    pub(crate) fn panic_at(&self, operation: Operation, name: &str) {
+        let (name, error) = (name.to_owned(), io::ErrorKind::Other);
+        let fault = Fault { operation, name, skip: 0, times: 1, error, after: false, panics: true };
+        self.state().faults.push(fault);
+    }
+
+    /// From now on such calls hang; `None` lets them go on.
+    pub(crate) fn hold(&self, call: Option<(Operation, &str)>) {
+        self.state().held = call.map(|(operation, name)| (operation, name.to_owned()));
+    }
+
+    /// Runs `work` without any faults; they are still to come afterwards.
+    pub(crate) fn undisturbed<T>(&self, work: impl FnOnce() -> T) -> T {
+        let faults = std::mem::take(&mut self.state().faults);
+        let result = work();
+        self.state().faults = faults;
+        result
+    }
+
+    pub(crate) fn heal(&self) {
+        self.state().faults.clear();
+    }
+
+    pub(crate) fn set_capacity(&self, capacity: Option<u64>) {
+        self.state().capacity = capacity;
+    }
+
+    /// From now on file syncs (and directory syncs) do nothing and say that all is well.
+    pub(crate) fn lie(&self, about_files: bool, about_directories: bool) {
+        let mut state = self.state();
+        state.ignore_sync = about_files;
+        state.ignore_sync_dir = about_directories;
+    }
+
+    pub(crate) fn sync_everything(&self) {
+        let mut state = self.state();
+        for inode in &mut state.inodes {
+            inode.durable = inode.live.clone();
+            inode.unsynced.clear();
+        }
+        state.durable_names = state.names.clone();
+    }
+
+    /// The power is cut. Of what was not synced, `survives` says change by change whether it is there afterwards; of a write, it
+    /// may be any part. Whoever had files open is gone.
+    pub(crate) fn crash(&self, mut survives: impl FnMut() -> u8) {
+        let mut state = self.state();
+        let state = &mut *state;
+        for inode in &mut state.inodes {
+            let mut bytes = std::mem::take(&mut inode.durable);
+            for change in inode.unsynced.drain(..) {
+                match (survives() % 4, &change) {
+                    (0, _) => apply(&mut bytes, &change),
+                    (1, Change::Write(offset, data)) => {
+                        let part = data.len() * usize::from(survives()) / 256;
+                        apply(&mut bytes, &Change::Write(*offset, data[..part].to_vec()));
+                    }
+                    (2, Change::Write(offset, data)) => {
+                        let skip = data.len() * usize::from(survives()) / 256;
+                        let end = offset + data.len() as u64;
+                        bytes.resize(bytes.len().max(usize::try_from(end).unwrap()), 0);
+                        apply(&mut bytes, &Change::Write(offset + skip as u64, data[skip..].to_vec()));
+                    }
+                    _ => {}
+                }
+            }
+            inode.live.clone_from(&bytes);
+            inode.durable = bytes;
+            inode.locked_by = None;
+        }
+        if survives().is_multiple_of(2) {
+            state.durable_names = state.names.clone();
+        }
+        state.names = state.durable_names.clone();
+        state.dead = state.handles;
+    }
+
+    /// Nothing that was not synced survives.
+    pub(crate) fn crash_hard(&self) {
+        self.crash(|| 3);
+    }
+
+    /// The server has given up on every client that has files open: their locks are gone, and their syncs fail from now on.
+    pub(crate) fn expire_locks(&self) {
+        let mut state = self.state();
+        state.cut_off = state.handles;
+        state.inodes.iter_mut().for_each(|inode| inode.locked_by = None);
+    }
+
+    pub(crate) fn calls(&self) -> Vec<(Operation, String)> {
+        self.state().calls.clone()
+    }
+
+    pub(crate) fn forget_calls(&self) {
+        self.state().calls.clear();
+    }
+
+    pub(crate) fn paths(&self) -> Vec<String> {
+        self.state().names.keys().map(|path| path.to_str().unwrap().to_owned()).collect()
+    }
+
+    pub(crate) fn content(&self, path: &str) -> Vec<u8> {
+        let state = self.state();
+        state.inodes[state.names[Path::new(path)]].live.clone()
+    }
+
+    /// Puts a file there, durably, as nobody's doing.
+    pub(crate) fn put(&self, path: &str, bytes: &[u8]) {
+        let mut state = self.state();
+        let inode = Inode { live: bytes.to_vec(), durable: bytes.to_vec(), ..Inode::default() };
+        state.inodes.push(inode);
+        let number = state.inodes.len() - 1;
+        state.names.insert(path.into(), number);
+        state.durable_names.insert(path.into(), number);
+    }
+
+    pub(crate) fn remove(&self, path: &str) {
+        let mut state = self.state();
+        state.names.remove(Path::new(path));
+        state.durable_names.remove(Path::new(path));
+    }
+
+    fn enter(&self, operation: Operation, path: &Path) -> Result<Option<StorageError>, StorageError> {
+        let text = path.to_str().unwrap().to_owned();
+        while self.state().held.as_ref().is_some_and(|(op, name)| *op == operation && text.contains(name)) {
+            std::thread::yield_now();
+        }
+        let mut state = self.state();
+        state.calls.push((operation, text.clone()));
+        let due = state.faults.iter_mut().find_map(|fault| {
+            if fault.operation != operation || !text.contains(&fault.name) || fault.times == 0 {
+                return None;
+            }
+            if fault.skip > 0 {
+                fault.skip -= 1;
+                return None;
+            }
+            fault.times -= 1;
+            Some(fault.clone())
+        });
+        drop(state);
+        match due {
+            None => Ok(None),
+            Some(fault) if fault.panics => panic!("the disk was told to panic"),
+            Some(fault) if fault.after => Ok(Some(failed(operation, path, fault.error))),
+            Some(fault) => Err(failed(operation, path, fault.error)),
+        }
+    }
+}
+
+fn then(late: Option<StorageError>) -> Result<(), StorageError> {
+    late.map_or(Ok(()), Err)
+}
+
+impl Disk for MemoryDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn DiskFile>, StorageError> {
+        let operation = if mode == OpenMode::CreateNew { Operation::Create } else { Operation::Open };
+        let late = self.enter(operation, path)?;
+        let mut state = self.state();
+        let there = state.names.get(path).copied();
+        let inode = match (there, mode) {
+            (Some(_), OpenMode::CreateNew) => {
+                return Err(failed(operation, path, io::ErrorKind::AlreadyExists));
+            }
+            (Some(inode), _) => inode,
+            (None, OpenMode::Read | OpenMode::Write) => {
+                return Err(failed(operation, path, io::ErrorKind::NotFound));
+            }
+            (None, _) => {
+                state.inodes.push(Inode::default());
+                let inode = state.inodes.len() - 1;
+                state.names.insert(path.to_owned(), inode);
+                inode
+            }
+        };
+        state.handles += 1;
+        let handle = state.handles;
+        drop(state);
+        then(late)?;
+        let writable = mode != OpenMode::Read;
+        Ok(Box::new(MemoryFile { disk: self.clone(), path: path.to_owned(), inode, handle, writable }))
+    }
+
+    fn map(&self, path: &Path) -> Result<Mapping, StorageError> {
+        Err(failed(Operation::Map, path, io::ErrorKind::Unsupported))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
+        let late = self.enter(Operation::Rename, from)?;
+        let mut state = self.state();
+        let inode =
+            state.names.remove(from).ok_or(failed(Operation::Rename, from, io::ErrorKind::NotFound))?;
+        assert!(!state.names.contains_key(to), "a segment was renamed onto {}", to.display());
+        state.names.insert(to.to_owned(), inode);
+        drop(state);
+        then(late)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
+        let late = self.enter(Operation::Link, from)?;
+        let mut state = self.state();
+        let inode = state.names[from];
+        state.names.insert(to.to_owned(), inode);
+        then(late)
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<(), StorageError> {
+        let late = self.enter(Operation::Remove, path)?;
+        self.state().names.remove(path).ok_or(failed(Operation::Remove, path, io::ErrorKind::NotFound))?;
+        then(late)
+    }
+
+    fn create_dir(&self, path: &Path) -> Result<(), StorageError> {
+        let late = self.enter(Operation::CreateDirectory, path)?;
+        self.state().directories.push(path.to_owned());
+        then(late)
+    }
+
+    fn sync_dir(&self, path: &Path) -> Result<(), StorageError> {
+        let late = self.enter(Operation::SyncDirectory, path)?;
+        let mut state = self.state();
+        let state = &mut *state;
+        if !state.ignore_sync_dir {
+            state.durable_names.retain(|name, _| name.parent() != Some(path));
+            let within = state.names.iter().filter(|(name, _)| name.parent() == Some(path));
+            state.durable_names.extend(within.map(|(name, inode)| (name.clone(), *inode)));
+        }
+        then(late)
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<Entry>, StorageError> {
+        self.enter(Operation::List, path)?;
+        let state = self.state();
+        let within = state.names.keys().filter(|name| name.parent() == Some(path));
+        let name = |name: &PathBuf| OsString::from(name.file_name().unwrap());
+        Ok(within.map(|path| Entry { name: name(path), kind: FileKind::File }).collect())
+    }
+
+    fn metadata(&self, path: &Path) -> Result<Metadata, StorageError> {
+        self.enter(Operation::Inspect, path)?;
+        let state = self.state();
+        let inode = state.names.get(path).ok_or(failed(Operation::Inspect, path, io::ErrorKind::NotFound))?;
+        let length = state.inodes[*inode].live.len() as u64;
+        Ok(Metadata { kind: FileKind::File, length, modified_ns: 0 })
+    }
+
+    fn space(&self, path: &Path) -> Result<Space, StorageError> {
+        self.enter(Operation::Space, path)?;
+        let state = self.state();
+        let total = state.capacity.unwrap_or(u64::MAX);
+        Ok(Space { total, available: total.saturating_sub(state.used()) })
+    }
+
+    fn file_system(&self, _path: &Path) -> Result<FileSystem, StorageError> {
+        Ok(FileSystem::Other(0))
+    }
+}
+
+impl State {
+    fn used(&self) -> u64 {
+        self.names.values().map(|inode| self.inodes[*inode].live.len() as u64).sum()
+    }
+
+    fn check(&self, handle: u64, operation: Operation, path: &Path) -> Result<(), StorageError> {
+        let gone = handle <= self.dead || (handle <= self.cut_off && operation == Operation::Sync);
+        if gone { Err(failed(operation, path, io::ErrorKind::Other)) } else { Ok(()) }
+    }
+}
+
+impl DiskFile for MemoryFile {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, StorageError> {
+        self.disk.enter(Operation::Read, &self.name())?;
+        let state = self.disk.state();
+        state.check(self.handle, Operation::Read, &self.path)?;
+        let live = &state.inodes[self.inode].live;
+        let rest = live.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), StorageError> {
+        assert!(self.writable, "a write through a handle opened for reading");
+        let late = self.disk.enter(Operation::Write, &self.name())?;
+        let mut state = self.disk.state();
+        state.check(self.handle, Operation::Write, &self.path)?;
+        let length = state.inodes[self.inode].live.len() as u64;
+        let growth = (offset + bytes.len() as u64).saturating_sub(length);
+        if growth > 0 && state.capacity.is_some_and(|capacity| state.used() + growth > capacity) {
+            return Err(failed(Operation::Write, &self.path, io::ErrorKind::StorageFull));
+        }
+        let inode = &mut state.inodes[self.inode];
+        let change = Change::Write(offset, bytes.to_vec());
+        apply(&mut inode.live, &change);
+        inode.unsynced.push(change);
+        drop(state);
+        then(late)
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        let allowed = self.disk.enter(Operation::Sync, &self.name());
+        let mut state = self.disk.state();
+        let allowed = allowed.and_then(|late| {
+            state.check(self.handle, Operation::Sync, &self.path)?;
+            Ok(late)
+        });
+        let ignore = state.ignore_sync;
+        let inode = &mut state.inodes[self.inode];
+        let changes = if ignore { Vec::new() } else { std::mem::take(&mut inode.unsynced) };
+        // After an error the pages count as clean: nobody writes them any more.
+        let late = allowed?;
+        changes.iter().for_each(|change| apply(&mut inode.durable, change));
+        drop(state);
+        then(late)
+    }
+
+    fn set_length(&self, length: u64) -> Result<(), StorageError> {
+        let late = self.disk.enter(Operation::SetLength, &self.name())?;
+        let mut state = self.disk.state();
+        state.check(self.handle, Operation::SetLength, &self.path)?;
+        let inode = &mut state.inodes[self.inode];
+        apply(&mut inode.live, &Change::Length(length));
+        inode.unsynced.push(Change::Length(length));
+        drop(state);
+        then(late)
+    }
+
+    fn metadata(&self) -> Result<Metadata, StorageError> {
+        self.disk.enter(Operation::Inspect, &self.name())?;
+        let length = self.disk.state().inodes[self.inode].live.len() as u64;
+        Ok(Metadata { kind: FileKind::File, length, modified_ns: 0 })
+    }
+
+    fn try_lock(&self) -> Result<bool, StorageError> {
+        self.disk.enter(Operation::Lock, &self.name())?;
+        let mut state = self.disk.state();
+        state.check(self.handle, Operation::Lock, &self.path)?;
+        let lock = &mut state.inodes[self.inode].locked_by;
+        if lock.is_none() {
+            *lock = Some(self.handle);
+        }
+        Ok(*lock == Some(self.handle))
+    }
+}
+
+impl MemoryFile {
+    /// The name the file has now: it may have been renamed since it was opened.
+    fn name(&self) -> PathBuf {
+        let state = self.disk.state();
+        let name = state.names.iter().find(|(_, inode)| **inode == self.inode);
+        name.map_or(self.path.clone(), |(name, _)| name.clone())
+    }
+}
+
+impl Drop for MemoryFile {
+    fn drop(&mut self) {
+        let mut state = self.disk.state();
+        let lock = &mut state.inodes[self.inode].locked_by;
+        if *lock == Some(self.handle) {
+            *lock = None;
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What these tests share: a disk in memory that forgets what was not synced, and a reader that is not the product's own.
+#![expect(dead_code, reason = "each test binary uses its part")]
+
+pub(crate) mod disk;
+pub(crate) mod log;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use disk::MemoryDisk;
+use zoutbox_storage::{Clock, RealEntropy, Share, System};
+use zoutbox_writer::{Options, Record, RecordId, Stepped, WhenFull, Writer, WriterError};
+
+pub(crate) const ROOT: &str = "/share";
+pub(crate) const WRITER: &str = "orders";
+
+/// A clock that only tests move; whoever sleeps moves it too.
+#[derive(Debug, Default)]
+pub(crate) struct ManualClock(AtomicU64);
+
+impl ManualClock {
+    pub(crate) fn advance(&self, by: Duration) {
+        self.0.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now_ms(&self) -> u64 {
+        1_700_000_000_000 + self.0.load(Ordering::SeqCst)
+    }
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::SeqCst))
+    }
+    fn sleep(&self, duration: Duration) {
+        self.advance(duration);
+        std::thread::yield_now();
+    }
+}
+
+/// A share on a disk in memory.
+pub(crate) struct World {
+    pub(crate) disk: MemoryDisk,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) system: System,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let disk = MemoryDisk::default();
+        let clock = Arc::new(ManualClock::default());
+        let system = System {
+            disk: Arc::new(disk.clone()),
+            clock: clock.clone(),
+            entropy: Arc::new(RealEntropy),
+            host: "host-a".into(),
+            pid: 4711,
+        };
+        Share::init(&system, Path::new(ROOT)).unwrap();
+        disk.sync_everything();
+        Self { disk, clock, system }
+    }
+
+    pub(crate) fn open(&self, options: Options) -> Result<Writer, WriterError> {
+        Writer::open_with(self.system.clone(), ROOT, WRITER, options)
+    }
+
+    pub(crate) fn stepped(&self, options: Options) -> Result<Stepped, WriterError> {
+        Stepped::open(self.system.clone(), ROOT, WRITER, options)
+    }
+
+    /// Names in the writer's directory that end with `suffix`, or start with it.
+    pub(crate) fn names(&self, part: &str) -> Vec<String> {
+        let directory = format!("{ROOT}/writers/{WRITER}/");
+        let names =
+            self.disk.paths().into_iter().filter_map(|p| Some(p.strip_prefix(&directory)?.to_owned()));
+        names.filter(|name| name.contains(part)).collect()
+    }
+}
+
+pub(crate) fn small() -> Options {
+    Options { segment_size: 64 * 1024, commit_bytes: 4096, when_full: WhenFull::Fail, ..Options::default() }
+}
+
+pub(crate) fn record(payload: impl Into<Vec<u8>>) -> Record {
+    Record::new("orders.created", payload)
+}
+
+/// Appends one record and commits it.
+pub(crate) fn put(writer: &mut Stepped, payload: &str) -> Result<RecordId, WriterError> {
+    let ticket = writer.append(&record(payload))?;
+    assert!(writer.step(), "there was something to commit");
+    ticket.outcome().expect("a commit gives an outcome")
+}
+
+pub(crate) fn id(epoch: u64, sequence: u64) -> RecordId {
+    format!("{WRITER}/{epoch}/{sequence}").parse().unwrap()
+}
