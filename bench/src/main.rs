@@ -4,8 +4,11 @@
 //! that took turns in one run, on one machine that is named at the top of the output. Nothing here passes or fails:
 //! timings on a shared machine make poor tests.
 
+mod cli;
 mod machine;
 mod measure;
+mod process;
+mod relay;
 mod report;
 mod side;
 mod sides;
@@ -14,86 +17,32 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use clap::{Args, Parser, Subcommand};
+use clap::Parser as _;
 
-use crate::measure::{latency, throughput};
+use crate::cli::{BacklogArgs, Cli, Command, LatencyArgs, RelayArgs, StartArgs, ThroughputArgs};
+use crate::measure::{latency, relay_backlog, relay_start, throughput};
+use crate::relay::Broker;
 use crate::side::AppendSide;
 use crate::sides::{Bare, OkayWal, Postgres, RaftEngine, Sqlite, Zoutbox};
-
-/// Measure zoutbox against bare system calls and against its peers.
-#[derive(Parser)]
-#[command(name = "zoutbox-bench", version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// One caller: how long one durable append takes.
-    AppendLatency(LatencyArgs),
-    /// Many callers at once: how many durable appends a second.
-    AppendThroughput(ThroughputArgs),
-}
-
-#[derive(Args)]
-struct CommonArgs {
-    /// Where to write; whatever is created below is removed again [default: target/ in the current directory]
-    #[arg(long)]
-    dir: Option<PathBuf>,
-    /// Bytes of payload in a record
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
-    record_bytes: u32,
-    /// Measure only these sides (names as in the table, separated by commas)
-    #[arg(long, value_delimiter = ',')]
-    sides: Vec<String>,
-}
-
-#[derive(Args)]
-struct LatencyArgs {
-    #[command(flatten)]
-    common: CommonArgs,
-    /// Turns each side gets
-    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
-    /// Appends a turn
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    appends: u32,
-}
-
-#[derive(Args)]
-struct ThroughputArgs {
-    #[command(flatten)]
-    common: CommonArgs,
-    /// Threads that append at the same time; also the records in one batch of the bare loop
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    callers: u16,
-    /// Seconds each side is measured for, over all rounds
-    #[arg(long, default_value_t = 5.0)]
-    seconds: f64,
-    /// Turns each side gets; the table shows the median
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
-    /// The user PostgreSQL's server runs as when this program runs as root, which the server refuses
-    #[arg(long, default_value = "postgres")]
-    postgres_user: String,
-}
 
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::AppendLatency(args) => append_latency(&args),
         Command::AppendThroughput(args) => append_throughput(&args),
+        Command::RelayBacklog(args) => relay_backlog(&args),
+        Command::RelayStart(args) => relay_start(&args),
+        Command::BarePublish(args) => relay::bare::run(&args),
     }
 }
 
 fn append_latency(args: &LatencyArgs) -> Result<()> {
     let sides: Vec<Box<dyn AppendSide>> =
         vec![Box::new(Bare::growing(1)), Box::new(Bare::zeroed(1)), Box::new(Zoutbox::default())];
-    let sides = chosen(sides, &args.common.sides)?;
-    let work = work_dir(args.common.dir.as_deref())?;
+    let sides = chosen(sides, &args.sides.sides)?;
+    let work = work_dir(args.sides.common.dir.as_deref())?;
     print!("{}", machine::describe(work.path())?);
     let plan = latency::Plan { rounds: args.rounds, appends: args.appends };
-    let measured = latency::run(sides, work.path(), &payload(args.common.record_bytes), &plan);
+    let measured = latency::run(sides, work.path(), &payload(args.sides.common.record_bytes), &plan);
     print!("{}", report::latency(&measured));
     work.close().context("removing what was written")
 }
@@ -110,16 +59,56 @@ fn append_throughput(args: &ThroughputArgs) -> Result<()> {
         Box::new(Sqlite::default()),
         Box::new(Postgres::new(args.postgres_user.clone())),
     ];
-    let sides = chosen(sides, &args.common.sides)?;
-    let work = work_dir(args.common.dir.as_deref())?;
+    let sides = chosen(sides, &args.sides.sides)?;
+    let work = work_dir(args.sides.common.dir.as_deref())?;
     print!("{}", machine::describe(work.path())?);
     let plan = throughput::Plan {
         callers,
         rounds: args.rounds,
         turn: Duration::from_secs_f64(args.seconds / f64::from(args.rounds)),
     };
-    let measured = throughput::run(sides, work.path(), &payload(args.common.record_bytes), &plan);
+    let measured = throughput::run(sides, work.path(), &payload(args.sides.common.record_bytes), &plan);
     print!("{}", report::throughput(&measured, &plan));
+    work.close().context("removing what was written")
+}
+
+fn relay_backlog(args: &BacklogArgs) -> Result<()> {
+    let plan = relay_backlog::Plan {
+        records: args.records,
+        record_bytes: args.relay.common.record_bytes,
+        window: args.window.into(),
+        rounds: args.rounds,
+    };
+    with_broker(&args.relay, |relay, broker, work| {
+        let rounds = relay_backlog::run(&plan, relay, broker, work)?;
+        print!("{}", report::relay::backlog(&rounds, &plan, &broker.version()?));
+        Ok(())
+    })
+}
+
+fn relay_start(args: &StartArgs) -> Result<()> {
+    let plan = relay_start::Plan {
+        segments: args.segments,
+        per_segment: args.per_segment,
+        record_bytes: args.relay.common.record_bytes,
+        window: args.window.map(usize::from),
+        rounds: args.rounds,
+    };
+    with_broker(&args.relay, |relay, broker, work| {
+        print!("{}", report::relay::start(&relay_start::run(&plan, relay, broker, work)?));
+        Ok(())
+    })
+}
+
+/// Finds the relay, starts a broker, measures, and removes everything again.
+fn with_broker(args: &RelayArgs, measure: impl FnOnce(&Path, &Broker, &Path) -> Result<()>) -> Result<()> {
+    let relay = args.relay.clone().map_or_else(relay::build_relay, Ok)?;
+    let work = work_dir(args.common.dir.as_deref())?;
+    print!("{}", machine::describe(work.path())?);
+    let broker = Broker::start(&work.path().join("broker"))?;
+    let measured = measure(&relay, &broker, work.path());
+    drop(broker);
+    measured?;
     work.close().context("removing what was written")
 }
 

@@ -1,6 +1,9 @@
-//! The two ways of measuring, and what they share: opening sides so that one that cannot run is reported, not dropped.
+//! The ways of measuring, and what those of appends share: opening sides so that one that cannot run is reported, not
+//! dropped.
 
 pub(crate) mod latency;
+pub(crate) mod relay_backlog;
+pub(crate) mod relay_start;
 pub(crate) mod throughput;
 
 use std::path::Path;

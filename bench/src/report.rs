@@ -1,5 +1,7 @@
 //! Turns what was seen into tables. A side that could not be measured keeps its row and says why.
 
+pub(crate) mod relay;
+
 use std::time::Duration;
 
 use crate::measure::{Measured, throughput};
@@ -61,8 +63,7 @@ fn percentile<T: Copy + PartialOrd>(seen: &[T], percent: usize) -> Option<T> {
 }
 
 fn table<T>(heads: &[&str], all: &[Measured<T>], row: impl Fn(&[T]) -> Option<Vec<String>>) -> String {
-    let line = |name: &str, cells: String| format!("{name:<14}{cells}\n");
-    let mut text = line("side", heads.iter().copied().map(format_cell).collect());
+    let mut text = line("side", &heads.iter().copied().map(format_cell).collect::<String>());
     text.extend(all.iter().map(|side| {
         let cells = match side.seen() {
             Ok(seen) => match row(seen) {
@@ -71,9 +72,13 @@ fn table<T>(heads: &[&str], all: &[Measured<T>], row: impl Fn(&[T]) -> Option<Ve
             },
             Err(error) => format!("  not measured: {error:#}"),
         };
-        line(side.name(), cells)
+        line(side.name(), &cells)
     }));
     text
+}
+
+fn line(name: &str, cells: &str) -> String {
+    format!("{}\n", format!("{name:<14}{cells}").trim_end())
 }
 
 fn format_cell(cell: &str) -> String {

@@ -20,8 +20,8 @@ pub(crate) const BARE_ZEROED: &str = "bare-zeroed";
 /// A file that is filled beforehand starts over at this size. Overwriting a record costs what overwriting a zero does:
 /// no block is allocated, no size changes.
 const ZEROED_BYTES: u64 = 64 << 20;
-/// What a record has in front of its payload here: about as much as a real log needs to name and check it.
-const HEADER_BYTES: usize = 32;
+/// What a small record has in front of its payload here: as much as zoutbox has, so that both write the same number of bytes.
+const HEADER_BYTES: usize = 51;
 
 /// A bare loop over one file.
 pub(crate) struct Bare {
@@ -118,5 +118,22 @@ impl Log {
         self.buffer.extend_from_slice(&crc32fast::hash(payload).to_le_bytes());
         self.buffer.resize(start + HEADER_BYTES, 0);
         self.buffer.extend_from_slice(payload);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zoutbox_format::Record;
+    use zoutbox_format::frame::FRAME_HEADER_LENGTH;
+
+    use super::HEADER_BYTES;
+    use crate::sides::zoutbox::TOPIC;
+
+    #[test]
+    fn zoutbox_writes_as_many_bytes_as_the_bare_loop() -> anyhow::Result<()> {
+        let (mut body, payload) = (Vec::new(), crate::payload(1024));
+        Record::new(TOPIC, payload.as_slice()).borrowed(u64::MAX).encode(&mut body)?;
+        assert_eq!(HEADER_BYTES, FRAME_HEADER_LENGTH + body.len() - payload.len());
+        Ok(())
     }
 }
