@@ -1,0 +1,386 @@
+#!/usr/bin/env bash
+# zoutbox on this machine, with real crashes: three writers append to a share while a relay publishes to a RabbitMQ of our
+# own. In the middle the relay is killed with SIGKILL, then the broker. A consumer checks every identity, the order and every byte.
+#
+#   scripts/demo.sh [FILE]     FILE: lines to append, a record each; else the machine's package log
+#
+# Needs Rust. RabbitMQ comes from the distribution's packages when it is missing (by root or by sudo); no service of it is
+# started, and one that runs is not touched. All else is below one temporary directory and goes with it, also on Ctrl-C.
+#
+# ZOUTBOX_DEMO_RECORDS   records of each of the two generated streams
+# ZOUTBOX_DEMO_LOSE=1    hides one delivery from the consumer: shows that the demo notices
+#
+# Exit codes: 0 everything arrived, in order, unchanged; 3 something was lost, out of order or changed; 1 anything else.
+set -euo pipefail
+
+readonly records=${ZOUTBOX_DEMO_RECORDS:-200000}
+readonly lose=${ZOUTBOX_DEMO_LOSE:-}
+readonly append_seconds=20 # how long the writers take for their lines
+readonly stall_seconds=120 # without any progress, something is broken
+readonly queue=zoutbox-demo exchange=zoutbox-demo
+readonly package_logs=(/var/log/dpkg.log /var/log/dpkg.log.1 /var/lib/dpkg/status /var/log/apt/history.log
+    /var/log/dnf.rpm.log /var/log/pacman.log /lib/apk/db/installed /etc/services)
+
+say() { printf '%s\n' "$*"; }
+die() { end_line; printf 'demo.sh: %s\n' "$*" >&2; exit 1; }
+fail() { end_line; printf 'demo.sh: %s\n' "$*" >&2; exit 3; }
+
+# ------------------------------------------------------------------------------------------------------------ progress
+
+# On a terminal one line that changes; elsewhere a line every few seconds.
+line_open=false last_shown=-10
+show() {
+    if [[ -t 1 ]]; then
+        printf '\r\033[K%s' "$*"
+        line_open=true
+    elif ((SECONDS - last_shown >= 3)); then
+        say "$*"
+        last_shown=$SECONDS
+    fi
+}
+
+end_line() {
+    if [[ $line_open == true ]]; then printf '\n'; fi
+    line_open=false
+}
+
+announce() { end_line; say "$(printf '%3d s  ' "$((SECONDS - began))")$*"; last_shown=-10; }
+
+# ----------------------------------------------------------------------------------------------------------- processes
+
+declare -A pid_of=()
+work=
+
+alive() { [[ -n ${pid_of[$1]:-} ]] && kill -0 "${pid_of[$1]}" 2>/dev/null; }
+
+# Started by us and not waited for yet, so the pid is nobody else's.
+end() { # NAME SIGNAL
+    local pid=${pid_of[$1]:-}
+    [[ -n $pid ]] || return 0
+    unset "pid_of[$1]"
+    kill -"$2" "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+}
+
+clean_up() {
+    local status=$? name
+    trap '' INT TERM HUP
+    end_line
+    for name in "${!pid_of[@]}"; do end "$name" KILL; done
+    if [[ -n $work ]]; then
+        if [[ -d $work/broker ]]; then
+            "$scripts/broker.sh" kill "$work/broker" 2>/dev/null || true
+            "$scripts/broker.sh" stop "$work/broker" || true
+        fi
+        rm -rf "$work"
+    fi
+    exit "$status"
+}
+
+# What a program said before it ended, for whoever has to find out why.
+died() { # NAME STATUS
+    end_line
+    printf -- '---- the end of what %s said:\n' "$1" >&2
+    tail -n 20 "$work/$1.log" >&2 || true
+    die "$1 ended by itself with status $2"
+}
+
+# ------------------------------------------------------------------------------------------------------------ the parts
+
+choose_source() {
+    local candidate
+    if [[ -n ${1:-} ]]; then
+        [[ -f $1 ]] || die "no such file: $1"
+        [[ -r $1 ]] || die "cannot be read: $1"
+        [[ -s $1 ]] || die "empty: $1"
+        source_file=$1
+        return
+    fi
+    for candidate in "${package_logs[@]}"; do
+        if [[ -f $candidate && -r $candidate && -s $candidate ]]; then
+            source_file=$candidate
+            return
+        fi
+    done
+    die "this machine has no package log; give a file of lines as argument"
+}
+
+build() {
+    command -v cargo >/dev/null || die "cargo is missing: install Rust, see https://rustup.rs"
+    say "building…"
+    (cd "$scripts/.." && cargo build --release --locked -p zoutbox-cli -p zoutbox-relay --bins --example check_consumer)
+    local target
+    target=$(cd "$scripts/.." && cargo metadata --no-deps --format-version 1 --locked |
+        sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+    programs=$target/release
+}
+
+start_relay() {
+    "$programs/zoutbox-relay" --root "$work/share" --amqp "$url" \
+        --exchange "$exchange" --declare-exchange topic --declare-queue "$queue" >>"$work/relay.log" 2>&1 &
+    pid_of[relay]=$!
+}
+
+start_consumer() {
+    local name
+    local -a journals=()
+    for name in "${writers[@]}"; do journals+=(--journal "$work/$name.journal"); done
+    # All is in the queue when the consumer is told that the journals are complete: then a quiet time means that no more comes.
+    local -a options=(--patience 15)
+    if [[ -n $lose ]]; then options=(--patience 5 --lose-one); fi
+    "$programs/examples/check_consumer" --amqp "$url" --queue "$queue" "${journals[@]}" "${options[@]}" \
+        --done-file "$work/done" >"$work/consumer.json" 2>"$work/consumer.log" &
+    pid_of[consumer]=$!
+}
+
+# Hands out a file evenly over the time, in pieces that end in the middle of lines.
+feed() { # FILE
+    exec <"$1"
+    local size piece pieces=$((append_seconds * 10)) i
+    size=$(stat -c %s "$1")
+    piece=$((size / pieces + 1))
+    for ((i = 0; i < pieces; i++)); do
+        dd bs="$piece" count=1 status=none
+        sleep 0.1
+    done
+}
+
+# Lines go in through one pipe and acknowledgements come out through another; each is written down beside its line, as soon
+# as it is there: that is what the consumer checks against.
+start_writer() { # NAME
+    local input=$work/$1.lines
+    mkfifo "$work/$1.in" "$work/$1.acks"
+    : >"$work/$1.journal" # the consumer opens it before there is a line
+    feed "$input" >"$work/$1.in" 2>/dev/null &
+    pid_of[feed-$1]=$!
+    "$programs/zoutbox" append --root "$work/share" --writer "$1" --topic "$1.line" --acks \
+        <"$work/$1.in" >"$work/$1.acks" 2>"$work/$1.log" &
+    pid_of[$1]=$!
+    paste "$work/$1.acks" "$input" >>"$work/$1.journal" &
+    pid_of[journal-$1]=$!
+}
+
+generate() { # KIND; mawk, gawk and busybox agree on all of this
+    LC_ALL=C awk -v n="$records" -v kind="$1" 'BEGIN {
+        filler = "the quick brown fox jumps over the lazy dog; Grüße, 価格; "
+        while (length(filler) < 800) filler = filler filler
+        for (i = 1; i <= n; i++) {
+            if (kind == "orders")
+                printf "{\"order\":%d,\"customer\":\"c-%04d\",\"total\":\"%d.%02d\",\"note\":\"%s\"}\n", i, \
+                    i * 7919 % 9973, i % 500, i % 100, substr(filler, 1, i * 31 % 257)
+            else
+                printf "%d sensor-%02d temperature=%d.%d humidity=%d\n", i, i % 64, 15 + i % 17, i % 10, 30 + i % 41
+        }
+    }'
+}
+
+# --------------------------------------------------------------------------------------------------------------- counts
+
+declare -A expected_of=() confirmed_of=()
+expected=0 durable=0 confirmed=0
+
+# From the share alone: needs neither the relay nor the broker.
+count() {
+    local json name d c
+    json=$("$programs/zoutbox" status --root "$work/share" --json) || die "zoutbox status failed"
+    durable=0 confirmed=0
+    # A line for each writer: its name, durable, confirmed.
+    while read -r name d c; do
+        confirmed_of[$name]=$c
+        durable=$((durable + d))
+        confirmed=$((confirmed + c))
+    done < <(printf '%s\n' "${json//'{"writer":'/$'\n{"writer":'}" |
+        sed -n 's/^{"writer":"\([^"]*\)","durable":\([0-9]*\),.*"confirmed":\([0-9]*\),.*/\1 \2 \3/p')
+}
+
+last_counts='' last_progress=0 note='' delivered=0 consumer_status=
+
+# One look: counts, progress, and whether everybody who should live does.
+look() {
+    local name status
+    count
+    delivered=$(tail -n 3 "$work/consumer.log" | sed -n 's/^\([0-9]*\) deliveries.*/\1/p' | tail -n 1)
+    show "$(printf '%3d s  appended %7d  confirmed %7d  delivered %7d  of %d%s' \
+        "$((SECONDS - began))" "$durable" "$confirmed" "${delivered:-0}" "$expected" "$note")"
+    if [[ $durable/$confirmed/$delivered != "$last_counts" ]]; then
+        last_counts=$durable/$confirmed/$delivered
+        last_progress=$SECONDS
+    elif ((SECONDS - last_progress > stall_seconds)); then
+        tail -n 20 "$work/relay.log" >&2
+        die "nothing has moved for $stall_seconds s"
+    fi
+    for name in "${!pid_of[@]}"; do
+        if alive "$name"; then continue; fi
+        status=0
+        wait "${pid_of[$name]}" || status=$?
+        unset "pid_of[$name]"
+        case $name:$status in
+            consumer:0 | consumer:2) # it has made up its mind
+                [[ -e $work/done ]] || died "$name" "$status"
+                consumer_status=$status
+                ;;
+            relay:*) died "$name" "$status" ;;
+            *:0) ;; # a writer, or what feeds it, has done its work
+            *) died "$name" "$status" ;;
+        esac
+    done
+    sleep 0.3
+}
+
+watch_until_confirmed() { # RECORDS
+    while ((confirmed < $1)); do look; done
+}
+
+watch_for() { # SECONDS
+    local until=$((SECONDS + $1))
+    while ((SECONDS < until)); do look; done
+}
+
+# A kill counts only in the middle: something was confirmed, and not everything.
+in_the_middle() { # WHO
+    count
+    ((confirmed > 0)) || die "$1 was killed before anything was confirmed: the kill shows nothing"
+    ((confirmed < expected)) || die "$1 was killed after everything was confirmed: the kill shows nothing"
+}
+
+# ---------------------------------------------------------------------------------------------------------------- kills
+
+crash_relay() {
+    local pid=${pid_of[relay]} status=0 before
+    alive relay || died relay "?"
+    unset "pid_of[relay]"
+    kill -KILL "$pid"
+    { wait "$pid" || status=$?; } 2>/dev/null # or bash says "Killed"
+    ((status == 137)) || die "the relay ended with status $status, not by SIGKILL"
+    [[ ! -e /proc/$pid ]] || die "the relay (pid $pid) survived SIGKILL"
+    in_the_middle "the relay"
+    announce "kill -9 of the relay (pid $pid): $durable appended, $confirmed confirmed"
+    before=$confirmed note="  (no relay)"
+    watch_for 3
+    ((confirmed == before)) || die "records were confirmed without a relay"
+    note=
+    start_relay
+    announce "started the relay again (pid ${pid_of[relay]}); meanwhile the writers went on: $durable appended"
+}
+
+crash_broker() {
+    local pid
+    pid=$("$scripts/broker.sh" pid "$work/broker")
+    "$scripts/broker.sh" kill "$work/broker"
+    if "$scripts/broker.sh" pid "$work/broker" 2>/dev/null; then die "the broker (pid $pid) survived SIGKILL"; fi
+    in_the_middle "the broker"
+    announce "kill -9 of the broker (pid $pid): $durable appended, $confirmed confirmed"
+    note="  (no broker)"
+    watch_for 3
+    "$scripts/broker.sh" start "$work/broker" >/dev/null 2>"$work/broker-start.log" &
+    pid_of[broker-start]=$!
+    while [[ -n ${pid_of[broker-start]:-} ]]; do look; done
+    note=
+    announce "started the broker again (pid $("$scripts/broker.sh" pid "$work/broker"))"
+}
+
+# ----------------------------------------------------------------------------------------------------------------- main
+
+prepare() {
+    local name
+    mkdir "$work/broker"
+    cp -- "$source_file" "$work/lines.lines"
+    generate orders >"$work/orders.lines"
+    generate telemetry >"$work/telemetry.lines"
+    for name in "${writers[@]}"; do
+        expected_of[$name]=$(grep -ac '' "$work/$name.lines")
+        expected=$((expected + expected_of[$name]))
+    done
+}
+
+# Every line has its acknowledgement beside it, and the journal has every line.
+check_journals() {
+    local name
+    for name in "${writers[@]}"; do
+        (($(grep -ac "^$name/[0-9]*/[0-9]*"$'\t' "$work/$name.journal") == expected_of[$name])) ||
+            fail "not every line of $name was acknowledged"
+    done
+}
+
+field() { # WRITER KEY: what the consumer found
+    sed -n 's/.*"'"$1"'":{\([^}]*\)}.*/,\1,/p' "$work/consumer.json" | sed -n 's/.*,"'"$2"'":\([0-9]*\),.*/\1/p'
+}
+
+row() { printf '%-12s %10s %10s %10s %11s %6s %13s %8s\n' "$@"; }
+
+table() {
+    local name key i value
+    local -a values total=(0 0 0 0 0 0 0)
+    row '' appended confirmed delivered duplicates lost 'out of order' changed
+    for name in "${writers[@]}"; do
+        values=("${expected_of[$name]}" "${confirmed_of[$name]}")
+        for key in delivered duplicates lost out_of_order corrupt; do
+            value=$(field "$name" "$key")
+            values+=("${value:?the consumer said nothing about $key of $name}")
+        done
+        for i in "${!values[@]}"; do total[i]=$((total[i] + values[i])); done
+        row "$name" "${values[@]}"
+    done
+    row together "${total[@]}"
+    ((total[0] == total[1] && total[0] == total[2] && total[4] == 0 && total[5] == 0 && total[6] == 0))
+}
+
+finish() {
+    local sound=true
+    while [[ -n ${pid_of[journal-lines]:-}${pid_of[journal-orders]:-}${pid_of[journal-telemetry]:-} ]]; do look; done
+    check_journals
+    touch "$work/done"
+    note="  (the consumer reads on)"
+    while [[ -z $consumer_status ]]; do look; done
+    count
+    end_line
+    printf '\n'
+    table || sound=false
+    printf '\n'
+    if [[ $sound != true ]] || ((consumer_status != 0)); then
+        say "the consumer's report: $(<"$work/consumer.json")"
+        fail "not everything arrived as it was appended"
+    fi
+    say "Nothing lost, nothing out of order, nothing changed, with a relay and a broker killed on the way."
+    say "Duplicates are what was on its way when one of them died; each has the identity of the first copy."
+}
+
+main() {
+    scripts=$(dirname "$(realpath "$0")")
+    readonly writers=(lines orders telemetry)
+    began=$SECONDS
+    (($# <= 1)) || die "one file at most: scripts/demo.sh [FILE]"
+    [[ $records =~ ^[1-9][0-9]*$ ]] || die "ZOUTBOX_DEMO_RECORDS is not a number of records: $records"
+    choose_source "$@"
+    "$scripts/broker.sh" install
+    build
+
+    # /tmp is memory on many machines, and nothing survives a crash less than memory.
+    work=$(mktemp -d "${TMPDIR:-/var/tmp}/zoutbox-demo.XXXXXXXX")
+    trap clean_up EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    trap 'exit 129' HUP
+    prepare
+    say "three writers: lines (${expected_of[lines]} from $source_file), orders and telemetry ($records each, made up)"
+    say "all below $work"
+    began=$SECONDS
+    url=$("$scripts/broker.sh" start "$work/broker")
+    "$programs/zoutbox" init "$work/share" >/dev/null
+    announce "started a broker of our own at $url"
+    start_relay
+    for name in "${writers[@]}"; do start_writer "$name"; done
+    start_consumer
+    announce "started the relay (pid ${pid_of[relay]}), the writers and the consumer"
+
+    last_progress=$SECONDS
+    watch_until_confirmed $((expected / 5))
+    crash_relay
+    watch_until_confirmed $((expected / 2))
+    crash_broker
+    watch_until_confirmed "$expected"
+    announce "everything is confirmed"
+    finish
+}
+
+main "$@"
