@@ -89,8 +89,9 @@ died() { # NAME STATUS
 
 choose_source() {
     local candidate
-    if [[ -n ${1:-} ]]; then
-        [[ -f $1 ]] || die "no such file: $1"
+    if (($# > 0)); then
+        [[ -e $1 ]] || die "no such file: $1"
+        [[ -f $1 ]] || die "not a file: $1"
         [[ -r $1 ]] || die "cannot be read: $1"
         [[ -s $1 ]] || die "empty: $1"
         source_file=$1
