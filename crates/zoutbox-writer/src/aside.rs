@@ -34,6 +34,8 @@ pub(crate) struct Aside {
     shared: Arc<Shared>,
     thread: Option<Thread>,
     prepared: Option<Prepared>,
+    /// What a thread would be preparing.
+    wanted: Option<(Epoch, u64)>,
 }
 
 struct Thread {
@@ -46,7 +48,7 @@ struct Thread {
 impl Aside {
     /// Work is done in place.
     pub(crate) fn in_place(context: Arc<Context>, shared: Arc<Shared>) -> Self {
-        Self { context, shared, thread: None, prepared: None }
+        Self { context, shared, thread: None, prepared: None, wanted: None }
     }
 
     /// Work is done by a thread of its own.
@@ -66,11 +68,19 @@ impl Aside {
         })?;
         shared.looks_go_to(jobs.clone());
         let thread = Thread { jobs, prepared, outstanding: false, handle };
-        Ok(Self { context, shared, thread: Some(thread), prepared: None })
+        Ok(Self { context, shared, thread: Some(thread), prepared: None, wanted: None })
     }
 
-    /// Starts to make the next file, if one isn't being made already. In place there is nothing to gain from it.
+    /// Does in place what a thread would do ahead.
+    pub(crate) fn prepare_in_place(&mut self) {
+        if let Some((epoch, zeros)) = self.wanted.take().filter(|_| self.prepared.is_none()) {
+            self.prepared = prepare(&self.context, epoch, zeros).ok();
+        }
+    }
+
+    /// Starts to make the next file, if one isn't being made already.
     pub(crate) fn prepare_ahead(&mut self, epoch: Epoch, zeros: u64) {
+        self.wanted = Some((epoch, zeros));
         if let Some(thread) = self.thread.as_mut().filter(|thread| !thread.outstanding) {
             thread.outstanding = thread.jobs.send(Job::Prepare { epoch, zeros }).is_ok();
         }

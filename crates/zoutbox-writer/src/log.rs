@@ -120,6 +120,11 @@ impl Log {
         Ok((self.epoch, first))
     }
 
+    /// Does in place what a second thread would do ahead.
+    pub(crate) fn prepare_in_place(&mut self) {
+        self.aside.prepare_in_place();
+    }
+
     /// The active segment and the end of its durable frames.
     pub(crate) fn end(&self) -> Option<(SegmentId, u64)> {
         self.active.as_ref().map(|active| (active.id, active.offset))

@@ -160,6 +160,11 @@ impl Stepped {
         group.map(|group| self.committer.commit(&group)).is_some()
     }
 
+    /// Makes the next segment's file ahead, as the second thread of a [`Writer`] would.
+    pub fn prepare_ahead(&mut self) {
+        self.committer.log.prepare_in_place();
+    }
+
     /// Does what is due by the clock: looks at the share for the limits, and seals a segment that is too old.
     pub fn tick(&mut self) {
         self.committer.log.rotate_if_aged();

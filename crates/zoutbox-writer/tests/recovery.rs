@@ -252,7 +252,7 @@ fn a_segment_of_a_newer_format_is_not_guessed_at() {
 
 fn crc32(bytes: &[u8]) -> u32 {
     bytes.iter().fold(!0_u32, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 & (0 - (crc & 1))))
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg()))
     }) ^ !0
 }
 

@@ -406,6 +406,10 @@ impl DiskFile for MemoryFile {
         let late = self.disk.enter(Operation::Write, &self.name())?;
         let mut state = self.disk.state();
         state.check(self.handle, Operation::Write, &self.path)?;
+        if self.handle <= state.cut_off {
+            // It goes to this client's cache, and the server will refuse it.
+            return Ok(());
+        }
         let length = state.inodes[self.inode].live.len() as u64;
         let growth = (offset + bytes.len() as u64).saturating_sub(length);
         if growth > 0 && state.capacity.is_some_and(|capacity| state.used() + growth > capacity) {
