@@ -29,7 +29,6 @@ pub(crate) fn run(system: &System, arguments: &AppendArguments) -> Result<Exit, 
     // Everything that can be wrong with the options, before anything is touched.
     let mut record = record(arguments)?;
     let options = options(arguments);
-    options.validate()?;
     // Before the first thread is made, so that all of them leave the signals to this one.
     let (interrupts, stop) = Interrupts::new()?;
     let root = &arguments.root.path;
