@@ -49,7 +49,7 @@ fn writers_come_in_the_order_of_their_ids_or_alone_and_from_where_asked() {
 }
 
 #[test]
-fn reading_from_a_sequence_does_not_read_what_lies_before_its_segment() {
+fn damage_in_front_of_where_reading_starts_is_not_told_of() {
     for share in Share::all() {
         share.append_many("w", 300);
         let segments = share.segments("w");
