@@ -316,6 +316,8 @@ impl<B: Clone, R> Lane<B, R> {
         if let Flow::Draining { pause } = self.flow
             && self.is_quiet()
         {
+            // It will be read again; a lane that waits holds nothing.
+            self.window.clear();
             self.flow = Flow::Pausing { until: now + pause };
         }
         if let Flow::Pausing { until } = self.flow
@@ -371,7 +373,7 @@ impl<B: Clone, R> Lane<B, R> {
             }
             _ => return None,
         };
-        if self.window.bytes() >= self.options.read_ahead || self.flow != Flow::Flowing {
+        if self.window.queued_bytes() >= self.options.read_ahead || self.flow != Flow::Flowing {
             return None;
         }
         self.reading = Reading::Busy;
@@ -380,14 +382,14 @@ impl<B: Clone, R> Lane<B, R> {
             (true, Some(position)) => ReadFrom::Position(position),
             (true, None) => ReadFrom::Oldest,
         };
-        let budget = self.options.read_budget;
+        let budget = if self.probing { 1 } else { self.options.read_budget };
         Some(Output::Read { generation: self.generation, from, skip_damage, budget })
     }
 
     /// When to poll again if nothing happens before.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
-        let reads = self.flow == Flow::Flowing && self.window.bytes() < self.options.read_ahead;
+        let reads = self.flow == Flow::Flowing && self.window.queued_bytes() < self.options.read_ahead;
         let read = match self.reading {
             Reading::Due(due) if reads => Some(due),
             Reading::Damaged { until } if self.window.is_empty() => Some(until),

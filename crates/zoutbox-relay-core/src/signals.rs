@@ -31,7 +31,7 @@ pub enum OnDamage {
 pub struct LaneOptions {
     /// How many bytes of records one read asks for.
     pub read_budget: usize,
-    /// Reading goes on while the window holds less than this many bytes.
+    /// Reading goes on while less than this many bytes were read and not published yet.
     pub read_ahead: usize,
     /// A checkpoint is due this long after the watermark moved.
     pub checkpoint_interval: Duration,
@@ -54,8 +54,8 @@ pub struct LaneOptions {
 impl Default for LaneOptions {
     fn default() -> Self {
         Self {
-            read_budget: 1024 * 1024,
-            read_ahead: 2 * 1024 * 1024,
+            read_budget: 256 * 1024,
+            read_ahead: 1024 * 1024,
             checkpoint_interval: Duration::from_millis(200),
             checkpoint_records: 50_000,
             retry: Duration::from_secs(5),

@@ -54,13 +54,14 @@ pub(crate) struct Window<B> {
     slots: VecDeque<Slot<B>>,
     next_publish: usize,
     bytes: usize,
+    queued_bytes: usize,
     published: usize,
     dying: usize,
 }
 
 impl<B> Default for Window<B> {
     fn default() -> Self {
-        Self { slots: VecDeque::new(), next_publish: 0, bytes: 0, published: 0, dying: 0 }
+        Self { slots: VecDeque::new(), next_publish: 0, bytes: 0, queued_bytes: 0, published: 0, dying: 0 }
     }
 }
 
@@ -71,6 +72,7 @@ impl<B: Clone> Window<B> {
             "records come in the order of the log"
         );
         self.bytes += item.size;
+        self.queued_bytes += item.size;
         self.slots.push_back(Slot { item, state: State::Queued });
     }
 
@@ -87,6 +89,11 @@ impl<B: Clone> Window<B> {
         self.bytes
     }
 
+    /// Bytes of records that were never published.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
     /// Published, and nothing certain known yet.
     pub(crate) fn published(&self) -> usize {
         self.published
@@ -101,6 +108,7 @@ impl<B: Clone> Window<B> {
     pub(crate) fn publish(&mut self) -> Option<Item<B>> {
         let slot = self.slots.get_mut(self.next_publish)?;
         slot.state = State::Published;
+        self.queued_bytes -= slot.item.size;
         self.next_publish += 1;
         self.published += 1;
         Some(slot.item.clone())

@@ -1,1 +1,32 @@
-//! Publishes what writers appended to a share, in order, to RabbitMQ.
+//! The relay as a library: publishes what writers appended to a share, in their order, and keeps track of what is confirmed.
+//!
+//! ```text
+//!   standby ── lease ──▶ Engine ─┬─ a Lane per writer (zoutbox-relay-core)
+//!                                ├─ a Publisher: AMQP, or lines of JSON
+//!                                └─ threads that touch the share
+//! ```
+//!
+//! The binary `zoutbox-relay` is [`Options`], [`settings`] and [`relay`], and nothing else.
+
+pub mod amqp;
+pub mod engine;
+mod error;
+mod keep;
+mod lease;
+mod options;
+mod publisher;
+mod relay;
+mod remove;
+pub mod settings;
+mod stdout;
+mod units;
+
+pub use error::{EXIT_CODES, Exit, RelayError};
+pub use keep::{dead_letter, quarantine};
+pub use lease::Lease;
+pub use options::{Damaged, Options, Undelivered};
+pub use publisher::{Event, Outgoing, Publisher, Returned, Undeliverable};
+pub use relay::relay;
+pub use remove::{Retention, remove};
+pub use stdout::LinePublisher;
+pub use units::{Size, Span};

@@ -1,0 +1,516 @@
+//! The shell around the lanes: it waits for what happens, hands it to the lanes, and does what they say.
+//!
+//! ```text
+//!   publisher: up, down, blocked, confirms, returns ─┐            ┌─▶ publish
+//!   jobs: read, saved, discovered, …                 ├─▶ lanes ───┼─▶ jobs (threads that may block)
+//!   watcher: hints                                   │            └─▶ log
+//!   time, stop                                      ─┘
+//! ```
+//!
+//! One task owns all lanes and the publisher, so nothing is shared and nothing locked. Lanes take turns at the channel, a
+//! handful of records at a time; a lane that waits costs the others nothing.
+
+mod channel;
+mod jobs;
+mod report;
+mod slot;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use zoutbox_format::{RecordId, WriterId};
+use zoutbox_reader::{Hint, Watcher};
+use zoutbox_relay_core::{Input, Item, Key, LaneOptions, Output, Verdict};
+use zoutbox_storage::{Share, System};
+
+use crate::error::RelayError;
+use crate::lease::Lease;
+use crate::publisher::{Event, Outgoing, Publisher, Returned, Undeliverable};
+use crate::remove::Retention;
+pub use channel::WindowSize;
+use channel::{Channel, LaneKey};
+use jobs::{Discovered, Done, Jobs};
+use report::Report;
+use slot::{ReadOrder, Reader, Slot};
+
+/// A lane's turn at the channel.
+const TURN: usize = 64;
+/// Bytes of records held in memory beyond the window, over all lanes, after which reading waits.
+const HELD: usize = 16 * 1024 * 1024;
+const DISCOVER_EVERY: Duration = Duration::from_secs(1);
+/// An orderly stop: this long for confirms, then this long for checkpoints, of the 10 s it may take.
+const DRAIN: Duration = Duration::from_secs(6);
+const SAVE: Duration = Duration::from_secs(2);
+
+/// How the relay works.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// How lanes work.
+    pub lane: LaneOptions,
+    /// How much may be in flight, over all lanes.
+    pub window: WindowSize,
+    /// What happens to segments that were published.
+    pub retention: Retention,
+    /// Stop when everything that was there is published.
+    pub once: bool,
+    /// How often the counters are logged, when they changed.
+    pub report_every: Duration,
+}
+
+/// Relays one share to one publisher.
+pub struct Engine<P> {
+    publisher: P,
+    jobs: Jobs,
+    done: mpsc::UnboundedReceiver<Done>,
+    hints: mpsc::UnboundedReceiver<Hint>,
+    _watcher: Option<Watcher>,
+    options: EngineOptions,
+    slots: Vec<Slot>,
+    by_writer: HashMap<WriterId, usize>,
+    ignored: Vec<String>,
+    channel: Channel,
+    first: usize,
+    reads: usize,
+    /// `None` while one is going on.
+    next_discovery: Option<Duration>,
+    discovered: bool,
+    next_removal: Duration,
+    report: Report,
+    stopping: Option<Duration>,
+    failure: Option<RelayError>,
+}
+
+impl<P: Publisher> Engine<P> {
+    /// An engine for the share whose lease is held.
+    #[must_use]
+    pub fn new(system: System, share: Share, lease: Lease, publisher: P, options: EngineOptions) -> Self {
+        let (hint, hints) = mpsc::unbounded_channel();
+        let watcher = Watcher::new(&share, move |changed| drop(hint.send(changed)))
+            .inspect_err(|error| tracing::info!("{error}: polling only"))
+            .ok();
+        let now = system.clock.monotonic();
+        let (jobs, done) = Jobs::new(system, share, Arc::new(lease));
+        Self {
+            publisher,
+            jobs,
+            done,
+            hints,
+            _watcher: watcher,
+            channel: Channel::new(options.window),
+            report: Report::new(now, options.report_every),
+            options,
+            slots: Vec::new(),
+            by_writer: HashMap::new(),
+            ignored: Vec::new(),
+            first: 0,
+            reads: 0,
+            next_discovery: Some(now),
+            discovered: false,
+            next_removal: now,
+            stopping: None,
+            failure: None,
+        }
+    }
+
+    /// Relays until `stop` turns true, then stops in good order: confirms awaited, checkpoints saved, within 10 s.
+    ///
+    /// # Errors
+    /// When this relay can't go on: refused by the broker at the first connection, fenced, or nobody reads its output.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), RelayError> {
+        let mut told = Vec::new();
+        while !self.is_over() {
+            let wait = self.turn();
+            tokio::select! {
+                () = self.publisher.events(&mut told) => {}
+                Some(done) = self.done.recv() => {
+                    self.done(done);
+                    while let Ok(done) = self.done.try_recv() {
+                        self.done(done);
+                    }
+                }
+                Some(hint) = self.hints.recv() => {
+                    // A commit raises several; look once.
+                    let mut hints = HashSet::new();
+                    hints.insert(hint_writer(hint));
+                    while let Ok(hint) = self.hints.try_recv() {
+                        hints.insert(hint_writer(hint));
+                    }
+                    self.hinted(&hints);
+                }
+                () = tokio::time::sleep(wait) => {}
+                _ = stop.wait_for(|stop| *stop), if self.stopping.is_none() => self.stop(),
+            }
+            for event in told.drain(..) {
+                self.told(event);
+            }
+        }
+        self.publisher.close().await;
+        self.report.last(&self.slots);
+        self.failure.map_or(Ok(()), Err)
+    }
+
+    fn now(&self) -> Duration {
+        self.jobs.system.clock.monotonic()
+    }
+
+    fn stop(&mut self) {
+        if self.stopping.is_some() {
+            return;
+        }
+        tracing::info!("stopping: {} records in flight", self.channel.in_flight());
+        let now = self.now();
+        self.stopping = Some(now);
+        for slot in &mut self.slots {
+            slot.lane.handle(Input::Stop, now);
+        }
+    }
+
+    fn fail(&mut self, error: RelayError) {
+        self.failure.get_or_insert(error);
+        self.down(None);
+        self.stop();
+    }
+
+    /// Whether there is nothing left to do, or no time or right left to do it.
+    fn is_over(&mut self) -> bool {
+        if matches!(self.failure, Some(RelayError::Fenced { .. })) {
+            return true;
+        }
+        let Some(since) = self.stopping else { return false };
+        let stopping = self.now().saturating_sub(since);
+        if stopping >= DRAIN && self.channel.in_flight() > 0 {
+            tracing::warn!(
+                "{} records were not confirmed in time: they will be published again",
+                self.channel.in_flight()
+            );
+            self.down(None);
+        }
+        if stopping >= DRAIN + SAVE {
+            tracing::warn!("not all checkpoints were saved in time: some records will be published again");
+        }
+        stopping >= DRAIN + SAVE || self.slots.iter().all(|slot| slot.stopped)
+    }
+
+    /// Lets every lane do what it can; returns how long nothing is to be done if nothing happens.
+    fn turn(&mut self) -> Duration {
+        let now = self.now();
+        self.periodic(now);
+        let held: usize = self.slots.iter().map(|slot| slot.lane.held()).sum();
+        let limit = HELD + self.options.window.bytes.saturating_mul(2);
+        let may_read = held + self.reads * self.options.lane.read_budget < limit;
+        let lanes = self.slots.len();
+        loop {
+            let mut published = false;
+            let first = self.first;
+            for index in (0..lanes).map(|lane| (first + lane) % lanes) {
+                published |= self.drive(index, may_read, now);
+            }
+            if !published || !self.channel.has_room() {
+                break;
+            }
+        }
+        self.first = self.first.checked_add(1).filter(|first| *first < lanes).unwrap_or(0);
+        if self.options.once && self.is_done() {
+            self.stop();
+        }
+        let lanes = self.slots.iter().filter_map(|slot| slot.lane.deadline()).min();
+        let stop = self.stopping.map(|_| now + Duration::from_millis(50));
+        let next = [lanes, self.next_discovery, Some(self.next_removal), Some(self.report.next()), stop];
+        // A lane that may not read now is not asked again at once: what it waits for is an event.
+        let floor = Duration::from_millis(if may_read { 1 } else { 20 });
+        next.into_iter().flatten().min().unwrap_or(now).saturating_sub(now).max(floor)
+    }
+
+    fn is_done(&self) -> bool {
+        let done = |slot: &Slot| slot.lane.is_caught_up() || slot.lane.is_halted();
+        self.discovered && self.slots.iter().all(done)
+    }
+
+    fn periodic(&mut self, now: Duration) {
+        if self.next_discovery.is_some_and(|next| next <= now) && self.stopping.is_none() {
+            self.next_discovery = None;
+            self.jobs.discover(self.by_writer.keys().cloned().collect());
+        }
+        if self.next_removal <= now && self.stopping.is_none() {
+            let pause =
+                (self.options.retention.keep / 4).clamp(Duration::from_secs(1), Duration::from_mins(1));
+            self.next_removal = now + pause;
+            for (lane, slot) in self.slots.iter_mut().enumerate() {
+                if let (Some(durable), Some(reclaim)) = (slot.lane.durable(), slot.reclaim.take()) {
+                    self.jobs.remove(lane, slot.writer.clone(), reclaim, durable, self.options.retention);
+                } else if slot.lane.durable().is_none() && slot.reclaim.is_none() {
+                    slot.reclaim = Some(zoutbox_relay_core::Reclaim::new());
+                }
+            }
+        }
+        self.report.tick(now, &self.slots, self.channel.in_flight());
+    }
+
+    /// One lane's turn; whether it published.
+    fn drive(&mut self, lane: usize, may_read: bool, now: Duration) -> bool {
+        let mut published = 0;
+        loop {
+            let may_publish = published < TURN && self.channel.has_room();
+            let Some(slot) = self.slots.get_mut(lane) else { break };
+            let Some(output) = slot.lane.poll(may_publish, may_read, now) else { break };
+            published += usize::from(matches!(output, Output::Publish(_)));
+            self.execute(lane, output, now);
+        }
+        published > 0
+    }
+
+    fn execute(&mut self, lane: usize, output: Output<Bytes, Undeliverable>, now: Duration) {
+        let Some(slot) = self.slots.get_mut(lane) else { return };
+        match output {
+            Output::Read { generation, from, skip_damage, budget } => {
+                let order = ReadOrder { generation, from, skip_damage, budget };
+                match &mut slot.reader {
+                    Reader::Here(tail) => {
+                        let tail = tail.take();
+                        slot.reader = Reader::Away { then: None };
+                        self.reads += 1;
+                        self.jobs.read(lane, slot.writer.clone(), tail, order);
+                    }
+                    Reader::Away { then } => *then = Some(order),
+                }
+            }
+            Output::Publish(item) => self.publish(lane, item, now),
+            Output::DeadLetter { key, body, reason } => {
+                let id = slot.id(key);
+                tracing::warn!("dead letter {id}: {reason}");
+                self.jobs.dead_letter(lane, id, body, &reason);
+            }
+            Output::Quarantine => match slot.damage.clone() {
+                Some(damage) => {
+                    tracing::warn!("skipping damage: {damage}");
+                    self.jobs.quarantine(lane, damage);
+                }
+                None => slot.lane.handle(Input::QuarantineFailed, now),
+            },
+            Output::SaveCheckpoint(position) => self.jobs.save(lane, slot.writer.clone(), position),
+            Output::Halted { key, reason } => {
+                let id = slot.id(key);
+                tracing::warn!("writer {} waits at {id}: {reason}", slot.writer);
+            }
+            Output::HaltedByDamage => {
+                let damage = slot.damage.as_ref().map(ToString::to_string).unwrap_or_default();
+                tracing::warn!("writer {} waits at damage: {damage}", slot.writer);
+            }
+            Output::Stopped => slot.stopped = true,
+        }
+    }
+
+    fn publish(&mut self, lane: usize, item: Item<Bytes>, now: Duration) {
+        let Some(slot) = self.slots.get_mut(lane) else { return };
+        let id = RecordId { writer: slot.writer.clone(), epoch: item.key.epoch, sequence: item.key.sequence };
+        match self.publisher.publish(Outgoing { id, body: item.body }) {
+            Ok(tag) => {
+                let ours = self.channel.published((lane, item.key), item.size);
+                assert_eq!(tag, ours, "publisher and settlement count the same publishes");
+                self.report.published += 1;
+            }
+            Err(reason) => {
+                let can_die = reason.can_die();
+                slot.lane.handle(Input::Returned { key: item.key, reason, can_die }, now);
+            }
+        }
+    }
+
+    fn told(&mut self, event: Event) {
+        match event {
+            Event::Up => self.channel.up(),
+            Event::Down { blame } => self.down(blame),
+            Event::Blocked(reason) => {
+                tracing::warn!("the broker blocks publishers ({reason}): waiting");
+                self.channel.set_blocked(true);
+            }
+            Event::Unblocked => {
+                tracing::info!("the broker takes records again");
+                self.channel.set_blocked(false);
+            }
+            Event::Resolved { tag, resolution, returned } => {
+                let returned = returned.map(|returned| (self.key_of(&returned), returned.reason));
+                self.channel.resolved(tag, resolution, returned);
+                self.settle();
+            }
+            Event::Failed(error) => self.fail(error),
+        }
+    }
+
+    /// Which record a return is about. One that is none of ours still tells that returns and confirms were mixed up.
+    fn key_of(&self, returned: &Returned) -> LaneKey {
+        let id = returned.id.parse::<RecordId>().ok();
+        let lane = id.as_ref().and_then(|id| self.by_writer.get(&id.writer)).copied();
+        match (id, lane) {
+            (Some(id), Some(lane)) => (lane, Key { epoch: id.epoch, sequence: id.sequence }),
+            _ => (
+                usize::MAX,
+                Key { epoch: zoutbox_format::Epoch::FIRST, sequence: zoutbox_format::Sequence::FIRST },
+            ),
+        }
+    }
+
+    fn settle(&mut self) {
+        let now = self.now();
+        while let Some(outcome) = self.channel.poll() {
+            let (lane, key) = outcome.key;
+            let Some(slot) = self.slots.get_mut(lane) else { continue };
+            let input = match outcome.verdict {
+                Verdict::Settled => {
+                    self.report.confirmed += 1;
+                    Input::Settled(key)
+                }
+                Verdict::Nacked => {
+                    tracing::warn!("the broker did not take {}: trying again", slot.id(key));
+                    Input::Nacked(key)
+                }
+                Verdict::Returned(reason) => {
+                    let can_die = reason.can_die();
+                    Input::Returned { key, reason, can_die }
+                }
+            };
+            slot.lane.handle(input, now);
+        }
+    }
+
+    fn down(&mut self, blame: Option<Undeliverable>) {
+        let now = self.now();
+        if let Some(((lane, key), reason)) = self.channel.down(blame)
+            && let Some(slot) = self.slots.get_mut(lane)
+        {
+            let can_die = reason.can_die();
+            slot.lane.handle(Input::Returned { key, reason, can_die }, now);
+        }
+        for slot in &mut self.slots {
+            slot.lane.handle(Input::Lost, now);
+        }
+    }
+
+    fn hinted(&mut self, hints: &HashSet<Option<WriterId>>) {
+        let now = self.now();
+        for hint in hints {
+            match hint.as_ref().map(|writer| self.by_writer.get(writer)) {
+                Some(Some(lane)) => {
+                    if let Some(slot) = self.slots.get_mut(*lane) {
+                        slot.lane.handle(Input::Hint, now);
+                    }
+                }
+                Some(None) => self.next_discovery = self.next_discovery.map(|_| now),
+                None => {
+                    self.next_discovery = self.next_discovery.map(|_| now);
+                    self.slots.iter_mut().for_each(|slot| slot.lane.handle(Input::Hint, now));
+                }
+            }
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        let now = self.now();
+        match done {
+            Done::Discovered(result) => self.discovered(result, now),
+            Done::Read { lane, generation, tail, batch } => {
+                self.reads -= 1;
+                let Some(slot) = self.slots.get_mut(lane) else { return };
+                let reader = std::mem::replace(&mut slot.reader, Reader::Here(Some(tail)));
+                let input = match batch {
+                    Ok(batch) => {
+                        slot.complaint.clear();
+                        let (input, damage) = slot::input(generation, batch);
+                        slot.damage = damage.or_else(|| slot.damage.take());
+                        input
+                    }
+                    Err(error) => {
+                        slot.complain(format!("can't be read: {error}"));
+                        Input::ReadFailed { generation }
+                    }
+                };
+                slot.lane.handle(input, now);
+                if let Reader::Away { then: Some(ReadOrder { generation, from, skip_damage, budget }) } =
+                    reader
+                {
+                    self.execute(lane, Output::Read { generation, from, skip_damage, budget }, now);
+                }
+            }
+            Done::Saved { lane, position, result } => self.saved(lane, position, result, now),
+            Done::DeadLettered { lane, key, result } => {
+                let Some(slot) = self.slots.get_mut(lane) else { return };
+                let input = match result {
+                    Ok(()) => {
+                        self.report.dead += 1;
+                        Input::DeadLettered(key)
+                    }
+                    Err(error) => {
+                        slot.complain(format!("a dead letter can't be written: {error}"));
+                        Input::DeadLetterFailed(key)
+                    }
+                };
+                slot.lane.handle(input, now);
+            }
+            Done::Quarantined { lane, result } => {
+                let Some(slot) = self.slots.get_mut(lane) else { return };
+                let failed = result.map_err(|e| slot.complain(format!("a report can't be written: {e}")));
+                slot.lane.handle(failed.map_or(Input::QuarantineFailed, |()| Input::Quarantined), now);
+            }
+            Done::Removed { lane, reclaim, result } => {
+                let Some(slot) = self.slots.get_mut(lane) else { return };
+                slot.reclaim = Some(reclaim);
+                match result {
+                    Ok(segments) => self.report.removed += segments,
+                    Err(error) => slot.complain(format!("segments can't be removed: {error}")),
+                }
+            }
+        }
+    }
+
+    fn saved(
+        &mut self,
+        lane: usize,
+        position: zoutbox_format::checkpoint::Position,
+        result: Result<(), RelayError>,
+        now: Duration,
+    ) {
+        let Some(slot) = self.slots.get_mut(lane) else { return };
+        match result {
+            Ok(()) => slot.lane.handle(Input::CheckpointSaved(position), now),
+            Err(error @ RelayError::Fenced { .. }) => self.fail(error),
+            Err(error) => {
+                slot.complain(format!("its checkpoint can't be saved: {error}"));
+                slot.lane.handle(Input::CheckpointFailed, now);
+            }
+        }
+    }
+
+    fn discovered(&mut self, result: Result<Discovered, RelayError>, now: Duration) {
+        self.next_discovery = Some(now + DISCOVER_EVERY);
+        match result {
+            Ok(Discovered { new, ignored }) => {
+                self.discovered = true;
+                for name in ignored.iter().filter(|name| !self.ignored.contains(name)) {
+                    tracing::warn!("writers/{name} is no writer's directory: ignored");
+                }
+                self.ignored = ignored;
+                for (writer, start) in new {
+                    tracing::info!("found writer {writer}");
+                    self.by_writer.insert(writer.clone(), self.slots.len());
+                    let mut slot = Slot::new(writer, self.options.lane.clone(), start);
+                    if self.stopping.is_some() {
+                        slot.lane.handle(Input::Stop, now);
+                    }
+                    self.slots.push(slot);
+                }
+            }
+            Err(error @ RelayError::NewerCheckpoint { .. }) => self.fail(error),
+            Err(error) => self.report.complain(format!("can't look for writers: {error}")),
+        }
+    }
+}
+
+fn hint_writer(hint: Hint) -> Option<WriterId> {
+    match hint {
+        Hint::Writer(writer) => Some(writer),
+        Hint::Anything => None,
+    }
+}

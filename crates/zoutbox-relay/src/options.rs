@@ -1,0 +1,216 @@
+//! What an operator can say: on the command line, or under the same names in a TOML file. The command line wins.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, ValueEnum};
+use serde::Deserialize;
+use zoutbox_storage::{StorageError, System};
+
+use crate::amqp::QueueType;
+use crate::error::{EXIT_CODES, RelayError};
+use crate::units::{Size, Span};
+
+/// The largest configuration or password file, in bytes.
+const MAX_FILE: usize = 1024 * 1024;
+
+/// What to do with a record that can never be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Undelivered {
+    /// Its writer's lane waits and tries again every 5 s; the other writers flow.
+    Halt,
+    /// It is written to `dead/<writer>/`, with the reason, and the lane goes on.
+    DeadLetter,
+}
+
+/// What to do at damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Damaged {
+    /// The writer's lane waits and looks again every 30 s; the other writers flow.
+    Halt,
+    /// The exact loss is written to `dead/<writer>/`, and the lane goes on behind it.
+    Skip,
+}
+
+/// Publishes what writers appended to a share, in order, to RabbitMQ.
+///
+/// Several relays may be started on one share: one publishes, the others wait and take over.
+#[derive(Debug, Clone, Default, Parser, Deserialize)]
+#[command(name = "zoutbox-relay", version, after_help = EXIT_CODES)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Options {
+    /// The share's root directory.
+    #[arg(long, value_name = "ROOT")]
+    pub root: Option<PathBuf>,
+    /// The broker: amqp://user@host:port/vhost, or amqps:// for TLS. Also from the environment: `ZOUTBOX_AMQP_URL`. A password
+    /// on the command line is visible to everybody on this host: use the environment or --password-file.
+    #[arg(long, value_name = "URL", conflicts_with = "stdout")]
+    pub amqp: Option<String>,
+    /// Print records to standard output, a JSON line each, and use no broker.
+    #[arg(long)]
+    pub stdout: bool,
+    /// A TOML file with the same options, under the same names without the dashes in front.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// A file that holds the broker's password. Also from the environment: `ZOUTBOX_AMQP_PASSWORD`.
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// A PEM file of certificates to trust for amqps://, besides the system's.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// The exchange to publish to, which must exist [default: the default exchange, which routes to the queue named like the topic]
+    #[arg(long, value_name = "E")]
+    pub exchange: Option<String>,
+    /// Declare the exchange (durable) with this type: topic, direct, fanout, headers.
+    #[arg(long, value_name = "TYPE", requires = "exchange")]
+    pub declare_exchange: Option<String>,
+    /// Declare this queue (durable), and bind it to the exchange if one is named.
+    #[arg(long, value_name = "Q")]
+    pub declare_queue: Option<String>,
+    /// The kind of queue to declare [default: quorum]
+    #[arg(long, value_name = "KIND")]
+    pub queue_type: Option<QueueType>,
+    /// The binding key, may be given more than once [default: '#', every topic]
+    #[arg(long, value_name = "KEY")]
+    pub bind: Vec<String>,
+    /// What to do with a record that no queue takes, or that the broker never takes [default: halt]
+    #[arg(long, value_name = "WHAT")]
+    pub on_undeliverable: Option<Undelivered>,
+    /// What to do where acknowledged records can't be read [default: halt]
+    #[arg(long, value_name = "WHAT")]
+    pub on_damage: Option<Damaged>,
+    /// How long to keep a segment after all of it was confirmed [default: 1h]
+    #[arg(long, value_name = "DURATION")]
+    pub retention: Option<Span>,
+    /// Move such segments to archive/ instead of deleting them.
+    #[arg(long)]
+    pub archive: bool,
+    /// How many records may be in flight [default: 4096]
+    #[arg(long, value_name = "RECORDS")]
+    pub window: Option<usize>,
+    /// How many bytes of records may be in flight [default: 8MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub window_bytes: Option<Size>,
+    /// Give a connection up when records are in flight and none is confirmed for this long [default: 60s]
+    #[arg(long, value_name = "DURATION")]
+    pub confirm_timeout: Option<Span>,
+    /// How often to save checkpoints; bounds what is published again after a crash [default: 200ms]
+    #[arg(long, value_name = "DURATION")]
+    pub checkpoint_interval: Option<Span>,
+    /// How often to log the counters, when they changed [default: 10s]
+    #[arg(long, value_name = "DURATION")]
+    pub report_interval: Option<Span>,
+    /// What to log, as `tracing` filters; also from the environment: `RUST_LOG` [default: info]
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// Publish what is there, then stop. Writers that wait (damage, undeliverable records) are left waiting.
+    #[arg(long)]
+    pub once: bool,
+}
+
+impl Options {
+    /// These, completed from the file that `--config` names.
+    ///
+    /// # Errors
+    /// When the file can't be read, is no TOML, or says what can't be; the message names the key.
+    pub fn with_file(self, system: &System) -> Result<Self, RelayError> {
+        let Some(path) = self.config.clone() else { return Ok(self) };
+        let text = read_text(system, "--config", &path)?;
+        let file: Self = toml::from_str(&text).map_err(|error| {
+            let line = error
+                .span()
+                .map_or(0, |span| text.get(..span.start).unwrap_or_default().lines().count().max(1));
+            RelayError::Option {
+                option: format!("{} line {line}", path.display()),
+                reason: error.message().replace('\n', " "),
+            }
+        })?;
+        Ok(self.or(file))
+    }
+
+    fn or(self, file: Self) -> Self {
+        // Which publisher: what the command line says decides over both.
+        let (amqp, stdout) = match (self.amqp, self.stdout) {
+            (None, false) => (file.amqp, file.stdout),
+            said => said,
+        };
+        Self {
+            root: self.root.or(file.root),
+            amqp,
+            stdout,
+            config: self.config,
+            password_file: self.password_file.or(file.password_file),
+            ca_file: self.ca_file.or(file.ca_file),
+            exchange: self.exchange.or(file.exchange),
+            declare_exchange: self.declare_exchange.or(file.declare_exchange),
+            declare_queue: self.declare_queue.or(file.declare_queue),
+            queue_type: self.queue_type.or(file.queue_type),
+            bind: if self.bind.is_empty() { file.bind } else { self.bind },
+            on_undeliverable: self.on_undeliverable.or(file.on_undeliverable),
+            on_damage: self.on_damage.or(file.on_damage),
+            retention: self.retention.or(file.retention),
+            archive: self.archive || file.archive,
+            window: self.window.or(file.window),
+            window_bytes: self.window_bytes.or(file.window_bytes),
+            confirm_timeout: self.confirm_timeout.or(file.confirm_timeout),
+            checkpoint_interval: self.checkpoint_interval.or(file.checkpoint_interval),
+            report_interval: self.report_interval.or(file.report_interval),
+            log: self.log.or(file.log),
+            once: self.once || file.once,
+        }
+    }
+}
+
+/// Reads a small text file that an option names.
+pub(crate) fn read_text(system: &System, option: &str, path: &Path) -> Result<String, RelayError> {
+    let failed =
+        |reason: String| RelayError::Option { option: format!("{option} {}", path.display()), reason };
+    let bytes = match system.read_small(path, MAX_FILE) {
+        Ok(bytes) => bytes,
+        Err(error @ StorageError::Io { .. }) => return Err(error.into()),
+        Err(error) => return Err(failed(error.to_string())),
+    };
+    String::from_utf8(bytes).map_err(|_| failed("it is not UTF-8".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_file(arguments: &[&str], text: &str) -> Result<Options, String> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("relay.toml");
+        #[expect(clippy::disallowed_methods, reason = "a test makes its own file")]
+        std::fs::write(&path, text).expect("written");
+        let path = path.display().to_string();
+        let arguments = ["zoutbox-relay", "--config", &path].into_iter().chain(arguments.iter().copied());
+        let options = Options::try_parse_from(arguments).map_err(|e| e.to_string())?;
+        options.with_file(&System::real()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_file_has_the_same_options_and_the_command_line_wins() {
+        let text = "root = \"/a\"\nstdout = true\nwindow = 7\nretention = \"2d\"\non-damage = \"skip\"\nbind = [\"a\"]\n";
+        let options = with_file(&["--window", "9"], text).expect("valid");
+        assert_eq!((options.root, options.stdout), (Some("/a".into()), true));
+        assert_eq!((options.window, options.on_damage), (Some(9), Some(Damaged::Skip)));
+        assert_eq!(options.bind, ["a"]);
+        let options = with_file(&["--amqp", "amqp://h"], text).expect("valid");
+        assert_eq!((options.amqp.as_deref(), options.stdout), (Some("amqp://h"), false));
+    }
+
+    #[test]
+    fn an_unknown_key_and_a_bad_value_are_named_in_one_line() {
+        for (text, named) in [
+            ("window = 1\nwindwo = 1\n", "line 2: unknown field `windwo`"),
+            ("window = \"x\"\n", "line 1: invalid type"),
+            ("retention = \"5\"\n", "duration"),
+            ("=", "line 1"),
+        ] {
+            let error = with_file(&[], text).expect_err(text);
+            assert!(error.contains(named) && !error.contains('\n'), "{text:?}: {error}");
+        }
+    }
+}

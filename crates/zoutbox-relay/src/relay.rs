@@ -1,0 +1,59 @@
+//! From standby to relay: waits for the lease, then runs the engine.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use zoutbox_storage::{Share, System};
+
+use crate::engine::{Engine, EngineOptions};
+use crate::error::RelayError;
+use crate::lease::Lease;
+use crate::publisher::Publisher;
+
+/// Locks are polled: on NFS a lock call that waits can get the lock half a minute late.
+const POLL: Duration = Duration::from_millis(250);
+
+/// Waits for the share's lease, then relays until `stop` turns true.
+///
+/// # Errors
+/// See [`Engine::run`]; and when the lease can't be taken for another reason than that another relay holds it.
+pub async fn relay<P: Publisher>(
+    system: System,
+    share: Share,
+    publisher: P,
+    options: EngineOptions,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), RelayError> {
+    let waiting = wait_for_lease(&system, &share);
+    let lease = tokio::select! {
+        lease = waiting => lease?,
+        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+    };
+    tracing::info!("relaying {} as epoch {}", share.layout.root().display(), lease.epoch());
+    Engine::new(system, share, lease, publisher, options).run(stop).await
+}
+
+async fn wait_for_lease(system: &System, share: &Share) -> Result<Lease, RelayError> {
+    let mut told = None;
+    loop {
+        let (system, share) = (system.clone(), share.clone());
+        let taken = tokio::task::spawn_blocking(move || Lease::try_take(&system, &share)).await;
+        let holder = match taken {
+            Ok(Ok(Ok(lease))) => return Ok(lease),
+            Ok(Ok(Err(holder))) => holder,
+            Ok(Err(error)) => return Err(error),
+            Err(_) => None,
+        };
+        if told.as_ref() != Some(&holder) {
+            match &holder {
+                Some(holder) => {
+                    let (host, pid) = (&holder.host, holder.pid);
+                    tracing::info!("standby: waiting for the relay on host {host}, process {pid}");
+                }
+                None => tracing::info!("standby: waiting for another relay"),
+            }
+            told = Some(holder);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

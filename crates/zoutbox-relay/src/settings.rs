@@ -1,0 +1,190 @@
+//! From what an operator said to what the relay does: defaults, checks, credentials.
+
+use std::time::Duration;
+
+use lapin::uri::AMQPUri;
+use zoutbox_relay_core::{LaneOptions, OnDamage, OnUndeliverable};
+use zoutbox_storage::System;
+
+use crate::amqp::AmqpSettings;
+use crate::engine::{EngineOptions, WindowSize};
+use crate::error::RelayError;
+use crate::options::{Damaged, Options, Undelivered, read_text};
+use crate::remove::Retention;
+use crate::units::{Size, Span};
+
+/// Where to publish.
+#[derive(Debug, Clone)]
+pub enum Destination {
+    /// Lines of JSON on standard output.
+    Stdout,
+    /// A broker.
+    Amqp(Box<AmqpSettings>),
+}
+
+/// Credentials from outside the command line.
+#[derive(Clone, Default)]
+pub struct Environment {
+    /// `ZOUTBOX_AMQP_URL`.
+    pub url: Option<String>,
+    /// `ZOUTBOX_AMQP_PASSWORD`.
+    pub password: Option<String>,
+}
+
+impl Environment {
+    /// This process's.
+    #[must_use]
+    pub fn read() -> Self {
+        let variable = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
+        Self { url: variable("ZOUTBOX_AMQP_URL"), password: variable("ZOUTBOX_AMQP_PASSWORD") }
+    }
+}
+
+/// Where to publish, as the options say.
+///
+/// # Errors
+/// [`RelayError::Option`], never with a password in it.
+pub fn destination(
+    system: &System,
+    options: &Options,
+    environment: &Environment,
+) -> Result<Destination, RelayError> {
+    if options.stdout {
+        return Ok(Destination::Stdout);
+    }
+    let (option, url) = match (&options.amqp, &environment.url) {
+        (Some(url), _) => ("--amqp", url),
+        (None, Some(url)) => ("ZOUTBOX_AMQP_URL", url),
+        (None, None) => {
+            return Err(invalid("--amqp", "give the broker's URL, or --stdout"));
+        }
+    };
+    let mut uri: AMQPUri = url
+        .parse()
+        .map_err(|_| invalid(option, "not a broker's URL: amqp://user@host:port/vhost, or amqps://…"))?;
+    let explicit = url.rsplit_once('@').is_some_and(|(before, _)| {
+        before.trim_start_matches("amqps://").trim_start_matches("amqp://").contains(':')
+    });
+    if explicit && option == "--amqp" && uri.authority.userinfo.password != "guest" {
+        tracing::warn!(
+            "--amqp has a password in it, which everybody on this host can see: use ZOUTBOX_AMQP_PASSWORD or --password-file"
+        );
+    }
+    if let Some(path) = &options.password_file {
+        let text = read_text(system, "--password-file", path)?;
+        uri.authority.userinfo.password = text.trim_end_matches(['\r', '\n']).to_owned();
+    } else if let Some(password) = environment.password.as_ref().filter(|_| !explicit) {
+        uri.authority.userinfo.password.clone_from(password);
+    }
+    let ca = options.ca_file.as_ref().map(|path| read_text(system, "--ca-file", path)).transpose()?;
+    let exchange = options.exchange.clone().unwrap_or_default();
+    Ok(Destination::Amqp(Box::new(AmqpSettings {
+        uri,
+        ca,
+        bind: bindings(options, &exchange)?,
+        exchange,
+        declare_exchange: options.declare_exchange.clone(),
+        declare_queue: options.declare_queue.clone(),
+        queue_type: options.queue_type.unwrap_or_default(),
+        confirm_timeout: span(options.confirm_timeout, Duration::from_mins(1)),
+    })))
+}
+
+/// Which keys the declared queue is bound with. On the default exchange every queue is bound by its name, and by nothing else.
+fn bindings(options: &Options, exchange: &str) -> Result<Vec<String>, RelayError> {
+    if exchange.is_empty() && options.declare_exchange.is_some() {
+        return Err(invalid("--declare-exchange", "needs --exchange"));
+    }
+    if options.declare_queue.is_none() || exchange.is_empty() {
+        return if options.bind.is_empty() {
+            Ok(Vec::new())
+        } else {
+            Err(invalid("--bind", "needs --exchange and --declare-queue"))
+        };
+    }
+    match (options.bind.is_empty(), options.declare_exchange.as_deref()) {
+        (false, _) => Ok(options.bind.clone()),
+        (true, Some("direct")) => {
+            Err(invalid("--bind", "a direct exchange routes only topics that are bound: name them"))
+        }
+        (true, _) => Ok(vec!["#".into()]),
+    }
+}
+
+/// How to relay, as the options say.
+///
+/// # Errors
+/// [`RelayError::Option`].
+pub fn engine(options: &Options) -> Result<EngineOptions, RelayError> {
+    let window = WindowSize {
+        messages: options.window.unwrap_or(4096),
+        bytes: options.window_bytes.map_or(8 * 1024 * 1024, |Size(bytes)| bytes),
+    };
+    if window.messages == 0 || window.bytes == 0 {
+        return Err(invalid("--window", "at least one record must be in flight"));
+    }
+    let lane = LaneOptions {
+        checkpoint_interval: span(options.checkpoint_interval, Duration::from_millis(200)),
+        on_undeliverable: match options.on_undeliverable {
+            Some(Undelivered::DeadLetter) => OnUndeliverable::DeadLetter,
+            Some(Undelivered::Halt) | None => OnUndeliverable::Halt,
+        },
+        on_damage: match options.on_damage {
+            Some(Damaged::Skip) => OnDamage::Skip,
+            Some(Damaged::Halt) | None => OnDamage::Halt,
+        },
+        ..LaneOptions::default()
+    };
+    let keep = span(options.retention, Duration::from_hours(1));
+    Ok(EngineOptions {
+        lane,
+        window,
+        retention: Retention { keep, archive: options.archive },
+        once: options.once,
+        report_every: span(options.report_interval, Duration::from_secs(10)),
+    })
+}
+
+fn span(option: Option<Span>, default: Duration) -> Duration {
+    option.map_or(default, |Span(duration)| duration)
+}
+
+fn invalid(option: &str, reason: &str) -> RelayError {
+    RelayError::Option { option: option.into(), reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password(options: &Options, environment: &Environment) -> String {
+        match destination(&System::real(), options, environment) {
+            Ok(Destination::Amqp(settings)) => settings.uri.authority.userinfo.password,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_password_comes_from_the_environment_and_shows_nowhere() {
+        let options = Options { amqp: Some("amqp://me@host/v".into()), ..Options::default() };
+        let environment = Environment { password: Some("s3cret".into()), ..Environment::default() };
+        assert_eq!(password(&options, &environment), "s3cret");
+        let shown = destination(&System::real(), &options, &environment);
+        assert!(!format!("{shown:?}").contains("s3cret"));
+        let bad = Options { amqp: Some("htp://me:s3cret@host".into()), ..Options::default() };
+        let error = destination(&System::real(), &bad, &Environment::default()).expect_err("no URL");
+        assert!(error.to_string().contains("--amqp") && !error.to_string().contains("s3cret"));
+    }
+
+    #[test]
+    fn a_queue_on_a_named_exchange_gets_every_topic_unless_told_otherwise() {
+        let queue = || Options { declare_queue: Some("q".into()), ..Options::default() };
+        assert_eq!(bindings(&queue(), "").expect("valid"), Vec::<String>::new());
+        assert_eq!(bindings(&queue(), "e").expect("valid"), ["#"]);
+        let direct = Options { declare_exchange: Some("direct".into()), ..queue() };
+        assert!(bindings(&direct, "e").is_err());
+        let bound = Options { bind: vec!["a".into()], ..direct };
+        assert_eq!(bindings(&bound, "e").expect("valid"), ["a"]);
+        assert!(bindings(&bound, "").is_err());
+    }
+}
