@@ -86,6 +86,17 @@ impl Aside {
         }
     }
 
+    /// Whether the next file is ready, so that taking it costs no waiting.
+    pub(crate) fn is_prepared(&mut self) -> bool {
+        if let Some(thread) = self.thread.as_mut().filter(|thread| thread.outstanding)
+            && let Ok(result) = thread.prepared.try_recv()
+        {
+            thread.outstanding = false;
+            self.prepared = result.ok();
+        }
+        self.prepared.is_some()
+    }
+
     /// The next file: the one that was made ahead if it is good, else a new one.
     pub(crate) fn take_prepared(&mut self, epoch: Epoch) -> Result<Prepared, WriterError> {
         match self.await_prepared() {

@@ -41,6 +41,7 @@ mod aside;
 mod claim;
 mod context;
 mod error;
+mod gather;
 mod limits;
 mod log;
 mod options;

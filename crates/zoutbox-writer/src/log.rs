@@ -53,8 +53,8 @@ pub(crate) struct Log {
     in_doubt: bool,
     fenced: Option<WriterError>,
     buffer: Vec<u8>,
-    /// How much the last segment that was left held, in bytes: what is worth zeroing ahead.
-    used: u64,
+    /// How much is worth zeroing ahead, in bytes: what the last segment held, or more if it would have held more.
+    worth_zeroing: u64,
     unlooked: u64,
 }
 
@@ -85,7 +85,7 @@ impl Log {
             in_doubt: false,
             fenced: None,
             buffer: Vec::new(),
-            used: LEAST_ZEROED,
+            worth_zeroing: 4 * LEAST_ZEROED,
             unlooked: 0,
         }
     }
@@ -157,8 +157,12 @@ impl Log {
     }
 
     fn rotate_for(&mut self, bytes: u64) {
-        let grown = |active: &Active| active.offset.saturating_add(bytes).saturating_add(SEAL_LENGTH);
-        if self.active.as_ref().is_some_and(|active| grown(active) > self.context.options.segment_size) {
+        let size = self.context.options.segment_size;
+        let (full, unzeroed) = self.active.as_ref().map_or((false, false), |active| {
+            let grown = active.offset.saturating_add(bytes).saturating_add(SEAL_LENGTH);
+            (grown > size, active.zeroed > 0 && grown > active.zeroed)
+        });
+        if full || (unzeroed && self.aside.is_prepared()) {
             self.rotate();
         } else {
             self.rotate_if_aged();
@@ -168,7 +172,8 @@ impl Log {
     fn rotate(&mut self) {
         if let Some(active) = self.active.take() {
             self.previous = Some(active.end());
-            self.used = active.offset;
+            let filled = active.zeroed > 0 && active.offset.saturating_add(LEAST_ZEROED) > active.zeroed;
+            self.worth_zeroing = if filled { active.zeroed.saturating_mul(4) } else { active.offset };
             self.aside.seal(active);
             self.look();
         }
@@ -252,7 +257,7 @@ impl Log {
             zeroed: prepared.zeroed,
             since: self.context.system.clock.monotonic(),
         });
-        let zeros = self.used.max(LEAST_ZEROED).min(self.context.options.segment_size);
+        let zeros = self.worth_zeroing.max(LEAST_ZEROED).min(self.context.options.segment_size);
         self.aside.prepare_ahead(self.epoch, zeros);
         Ok(())
     }

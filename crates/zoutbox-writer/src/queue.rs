@@ -59,6 +59,11 @@ impl Queue {
         self.records
     }
 
+    /// Whether the next group to be taken can't grow any more.
+    pub(crate) fn is_next_full(&self) -> bool {
+        self.groups.len() > 1
+    }
+
     pub(crate) fn push(&mut self, body: Vec<u8>) -> Ticket {
         let bytes = framed(&body);
         let mut group = match self.groups.pop_back() {

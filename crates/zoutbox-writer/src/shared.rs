@@ -9,6 +9,7 @@ use zoutbox_format::{SegmentId, WriterId};
 
 use crate::aside::Job;
 use crate::error::WriterError;
+use crate::gather::Gather;
 use crate::limits::{Limits, Look};
 use crate::options::{Options, WhenFull};
 use crate::queue::{Group, Queue, framed};
@@ -32,7 +33,11 @@ struct State {
     queue: Queue,
     limits: Limits,
     phase: Phase,
-    committer_waits: bool,
+    /// The commit thread waits, until there are so many records.
+    committer_wants: Option<usize>,
+    gather: Gather,
+    /// How many records are being committed.
+    taken: usize,
     callers_wait: usize,
     looks: Option<Sender<Job>>,
     look_pending: bool,
@@ -69,7 +74,9 @@ impl Shared {
                 queue: Queue::new(Arc::new(writer.clone()), group_bytes),
                 limits: Limits::new(options),
                 phase: Phase::Open,
-                committer_waits: false,
+                committer_wants: None,
+                gather: Gather::new(),
+                taken: 0,
                 callers_wait: 0,
                 looks: None,
                 look_pending: false,
@@ -107,7 +114,8 @@ impl Shared {
             }
         }
         let ticket = state.queue.push(body);
-        let wake = std::mem::take(&mut state.committer_waits);
+        let (waiting, full) = (state.queue.waiting(), state.queue.is_next_full());
+        let wake = state.committer_wants.take_if(|wanted| waiting >= *wanted || full).is_some();
         drop(state);
         if wake {
             self.work.notify_one();
@@ -115,43 +123,79 @@ impl Shared {
         Ok(ticket)
     }
 
-    /// Waits for something to commit, at most `patience`.
-    pub(crate) fn next(&self, patience: Option<Duration>) -> Next {
+    /// Waits for something to commit, at most `patience`. `now` is the monotonic clock.
+    pub(crate) fn next(&self, patience: Option<Duration>, now: impl Fn() -> Duration) -> Next {
         let mut state = self.lock();
+        let mut aged = false;
         loop {
-            if let Some(group) = state.queue.take() {
-                return Next::Commit(group);
-            }
+            let waiting = state.queue.waiting();
             match state.phase {
-                Phase::Open => {}
+                Phase::Open if waiting > 0 => {
+                    state = self.gather(state, now);
+                    return state.take().map_or(Next::Aged, Next::Commit);
+                }
+                Phase::Open if aged => return Next::Aged,
+                Phase::Open => (state, aged) = self.wait_for(state, 1, patience),
+                Phase::Closing { .. } if waiting > 0 => {
+                    return state.take().map_or(Next::Aged, Next::Commit);
+                }
                 Phase::Closing { seal } => return Next::End { seal },
                 Phase::Ended(_) => return Next::End { seal: false },
             }
-            state.committer_waits = true;
-            state = match patience {
-                None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(patience) => {
-                    let waited = self.work.wait_timeout(state, patience);
-                    let (mut state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-                    if timeout.timed_out() && state.queue.waiting() == 0 {
-                        state.committer_waits = false;
-                        return Next::Aged;
-                    }
-                    state
-                }
-            };
-            state.committer_waits = false;
         }
+    }
+
+    /// Waits for callers that are about to come back, if that pays.
+    fn gather<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        now: impl Fn() -> Duration,
+    ) -> MutexGuard<'a, State> {
+        let before = state.queue.waiting();
+        let Some((enough, patience)) = state.gather.plan(before) else { return state };
+        let start = now();
+        loop {
+            let waited = now().saturating_sub(start);
+            let after = state.queue.waiting();
+            let ready = after >= enough || state.queue.is_next_full() || !matches!(state.phase, Phase::Open);
+            if ready || waited >= patience {
+                state.gather.gathered(before, after, waited);
+                return state;
+            }
+            state = self.wait_for(state, enough, Some(patience.saturating_sub(waited))).0;
+        }
+    }
+
+    /// Waits until there are `enough` records, at most `patience`; whether that ran out comes with it.
+    fn wait_for<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        enough: usize,
+        patience: Option<Duration>,
+    ) -> (MutexGuard<'a, State>, bool) {
+        state.committer_wants = Some(enough);
+        let (mut state, timed_out) = match patience {
+            None => (self.work.wait(state).unwrap_or_else(PoisonError::into_inner), false),
+            Some(patience) => {
+                let waited = self.work.wait_timeout(state, patience);
+                let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                (state, timeout.timed_out())
+            }
+        };
+        state.committer_wants = None;
+        (state, timed_out)
     }
 
     /// Takes what can be committed now, without waiting.
     pub(crate) fn take(&self) -> Option<Group> {
-        self.lock().queue.take()
+        self.lock().take()
     }
 
     /// The group in flight has its outcome: makes room, then tells its tickets.
-    pub(crate) fn finish(&self, outcome: Outcome, end: Option<(SegmentId, u64)>) {
+    pub(crate) fn finish(&self, outcome: Outcome, took: Duration, end: Option<(SegmentId, u64)>) {
         let mut state = self.lock();
+        let (records, waiting) = (state.taken, state.queue.waiting());
+        state.gather.committed(records, took, waiting);
         if let Some((id, end)) = end {
             state.limits.written(id, end);
         }
@@ -230,6 +274,12 @@ impl Shared {
 }
 
 impl State {
+    fn take(&mut self) -> Option<Group> {
+        let group = self.queue.take()?;
+        self.taken = group.bodies.len();
+        Some(group)
+    }
+
     fn open(&self) -> Result<(), WriterError> {
         match &self.phase {
             Phase::Open => Ok(()),

@@ -214,7 +214,7 @@ struct Committer {
 impl Committer {
     fn run(mut self) -> Result<(), WriterError> {
         loop {
-            match self.shared.next(self.log.until_aged()) {
+            match self.shared.next(self.log.until_aged(), || self.context.system.clock.monotonic()) {
                 Next::Commit(group) => self.commit(&group),
                 Next::Aged => self.log.rotate_if_aged(),
                 Next::End { seal } => {
@@ -227,11 +227,14 @@ impl Committer {
     }
 
     fn commit(&mut self, group: &Group) {
+        let clock = &self.context.system.clock;
+        let start = clock.monotonic();
         let outcome = match self.log.commit(&group.bodies) {
             Ok((epoch, first)) => Outcome::Durable { epoch, first },
             Err(error) => Outcome::Failed(error),
         };
-        self.shared.finish(outcome, self.log.end());
+        let took = clock.monotonic().saturating_sub(start);
+        self.shared.finish(outcome, took, self.log.end());
     }
 }
 

@@ -435,7 +435,9 @@ impl DiskFile for MemoryFile {
         let changes = if ignore { Vec::new() } else { std::mem::take(&mut inode.unsynced) };
         // After an error the pages count as clean: nobody writes them any more.
         let late = allowed?;
-        changes.iter().for_each(|change| apply(&mut inode.durable, change));
+        for change in &changes {
+            apply(&mut inode.durable, change);
+        }
         drop(state);
         then(late)
     }

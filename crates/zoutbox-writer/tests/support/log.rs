@@ -1,7 +1,7 @@
 //! Reads a writer's log by the rules of the format: along the chain of headers, each segment up to where its successor says.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use zoutbox_format::layout::{Layout, SegmentName};
 use zoutbox_format::{Gap, RecordId, RecordRef, Scanner, SegmentHeader, SegmentId, Step, WriterId};
@@ -27,7 +27,7 @@ fn files(system: &System, root: &Path, writer: &str) -> BTreeMap<SegmentId, Vec<
     files
 }
 
-fn content(disk: &dyn Disk, path: &PathBuf) -> Vec<u8> {
+fn content(disk: &dyn Disk, path: &Path) -> Vec<u8> {
     let file = disk.open(path, OpenMode::Read).unwrap();
     let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().length).unwrap()];
     let length = zoutbox_format::scan::read_full(&*file, &mut bytes, 0).unwrap();

@@ -1,5 +1,11 @@
 //! What these tests share: a disk in memory that forgets what was not synced, and a reader that is not the product's own.
 #![expect(dead_code, reason = "each test binary uses its part")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that can't do its work fails"
+)]
 
 pub(crate) mod disk;
 pub(crate) mod log;
@@ -91,7 +97,7 @@ pub(crate) fn record(payload: impl Into<Vec<u8>>) -> Record {
 pub(crate) fn put(writer: &mut Stepped, payload: &str) -> Result<RecordId, WriterError> {
     let ticket = writer.append(&record(payload))?;
     assert!(writer.step(), "there was something to commit");
-    ticket.outcome().expect("a commit gives an outcome")
+    ticket.outcome().unwrap()
 }
 
 pub(crate) fn id(epoch: u64, sequence: u64) -> RecordId {
