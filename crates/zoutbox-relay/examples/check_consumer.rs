@@ -1,32 +1,35 @@
-//! A consumer that trusts nothing: it checks every record's identity, order and bytes against what was acknowledged.
+//! A consumer that checks what arrives against what was acknowledged; the demo runs it.
 //!
-//! ```text
-//!   zoutbox append --acks ──▶ journal: "writer/epoch/sequence<TAB>payload", a line each
-//!                                │ (grows while records flow)
-//!   queue ──▶ this program ──▶ compare ──▶ one JSON object: delivered, duplicates, lost, out_of_order, corrupt, unexpected
-//! ```
+//! Each journal holds a line per acknowledged record: its identity `writer/epoch/sequence`, a tab, and the payload. Journals may
+//! grow while it runs; a record may even be delivered before its journal line is there. Once the done file exists they are
+//! complete, and it ends when every record in them has arrived, or when nothing has arrived for a while.
 //!
-//! A record is delivered when it comes for the first time; every later copy is a duplicate, which at-least-once allows. First
-//! deliveries must come in sequence order per writer. It ends once every journaled record came and the journals are complete
-//! (`--done-file` exists), or when nothing has come for `--patience` seconds after they are. Exit code 0 only if nothing is lost, out of
-//! order, corrupt or unexpected.
+//! Progress goes to standard error, a line a second; at the end one JSON object goes to standard output:
+//! `{"delivered":…,"duplicates":…,"lost":…,"out_of_order":…,"corrupt":…,"unexpected":…}`. Exit code 0 if nothing is lost, out of
+//! order, corrupt or unexpected, else 1. Out of order is a record whose *first* delivery comes behind that of a later one of its
+//! writer: duplicates after a crash may come late.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hasher};
-use std::io::{BufRead, BufReader};
+#![expect(clippy::disallowed_methods, reason = "an example program reads its own files and clocks")]
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use clap::Parser;
 use futures_util::StreamExt;
+use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ConnectionProperties, Consumer};
-use tokio::time::{Instant, sleep, timeout};
+use zoutbox_format::RecordId;
 
-/// Checks what comes out of a queue against journals of what was acknowledged.
+/// After the journals are complete: nothing new for this long means that the rest is lost.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PREFETCH: u16 = 2000;
+
 #[derive(Parser)]
 struct Arguments {
     /// The broker.
@@ -35,237 +38,208 @@ struct Arguments {
     /// The queue.
     #[arg(long)]
     queue: String,
-    /// A journal: lines of `writer/epoch/sequence`, a tab, and the payload.
+    /// A file of acknowledged records; may be given more than once.
     #[arg(long, required = true)]
     journal: Vec<PathBuf>,
-    /// The file whose existence says that the journals are complete.
+    /// Exists once the journals are complete.
     #[arg(long)]
     done_file: PathBuf,
-    /// How many seconds without any delivery, once the journals are complete, make the rest lost.
-    #[arg(long, default_value_t = 60)]
-    patience: u64,
-    /// Drops one delivery and all its copies, to show that the check can fail.
-    #[arg(long)]
-    lose_one: bool,
 }
 
-/// What one writer's records came to.
-#[derive(Default)]
-struct Lane {
-    /// Hashes of the payloads that were acknowledged, by epoch and sequence.
-    acknowledged: HashMap<(u64, u64), u64>,
-    /// Hashes of the payloads that came.
-    delivered: HashMap<(u64, u64), u64>,
-    last: (u64, u64),
-    duplicates: u64,
-    out_of_order: u64,
-    corrupt: u64,
-}
-
-#[derive(Default)]
-struct Check {
-    lanes: BTreeMap<String, Lane>,
-    malformed: u64,
-    hidden: Option<String>,
-}
-
-impl Check {
-    fn acknowledge(&mut self, line: &[u8]) -> anyhow::Result<()> {
-        let tab = line.iter().position(|byte| *byte == b'\t').context("a journal line has no tab")?;
-        let (id, payload) = line.split_at(tab);
-        let id = std::str::from_utf8(id).context("an id is not text")?;
-        let (writer, place) = parse(id).with_context(|| format!("'{id}' is no record id"))?;
-        let payload = payload.split_first().map_or(&[][..], |(_, rest)| rest);
-        self.lanes.entry(writer.to_owned()).or_default().acknowledged.insert(place, hash(payload));
-        Ok(())
-    }
-
-    fn deliver(&mut self, id: Option<&str>, payload: &[u8], lose_one: bool) {
-        let Some((id, (writer, place))) = id.and_then(|id| Some((id, parse(id)?))) else {
-            self.malformed += 1;
-            return;
-        };
-        if lose_one && (self.hidden.is_none() || self.hidden.as_deref() == Some(id)) {
-            self.hidden = Some(id.to_owned());
-            return;
-        }
-        let lane = self.lanes.entry(writer.to_owned()).or_default();
-        let hash = hash(payload);
-        match lane.delivered.insert(place, hash) {
-            None if place <= lane.last => lane.out_of_order += 1,
-            None => lane.last = place,
-            Some(before) => {
-                lane.duplicates += 1;
-                lane.corrupt += u64::from(before != hash);
-            }
-        }
-    }
-
-    fn missing(&self) -> usize {
-        let missing =
-            |lane: &Lane| lane.acknowledged.keys().filter(|id| !lane.delivered.contains_key(id)).count();
-        self.lanes.values().map(missing).sum()
-    }
-
-    fn report(&self) -> (serde_json::Value, bool) {
-        let mut sound = self.malformed == 0;
-        let mut writers = serde_json::Map::new();
-        for (writer, lane) in &self.lanes {
-            let known = |id: &(u64, u64)| lane.acknowledged.contains_key(id);
-            let delivered = lane.delivered.keys().filter(|id| known(id)).count();
-            let lost = lane.acknowledged.len() - delivered;
-            let unexpected = lane.delivered.len() - delivered;
-            let altered = lane
-                .delivered
-                .iter()
-                .filter(|(id, hash)| lane.acknowledged.get(id).is_some_and(|h| h != *hash));
-            let corrupt = lane.corrupt + altered.count() as u64;
-            sound &= lost == 0 && unexpected == 0 && corrupt == 0 && lane.out_of_order == 0;
-            let row = serde_json::json!({
-                "acknowledged": lane.acknowledged.len(),
-                "delivered": delivered,
-                "duplicates": lane.duplicates,
-                "lost": lost,
-                "out_of_order": lane.out_of_order,
-                "corrupt": corrupt,
-                "unexpected": unexpected,
-            });
-            writers.insert(writer.clone(), row);
-        }
-        let total =
-            |field: &str| -> u64 { writers.values().filter_map(|row| row.get(field)?.as_u64()).sum() };
-        let report = serde_json::json!({
-            "acknowledged": total("acknowledged"),
-            "delivered": total("delivered"),
-            "duplicates": total("duplicates"),
-            "lost": total("lost"),
-            "out_of_order": total("out_of_order"),
-            "corrupt": total("corrupt"),
-            "unexpected": total("unexpected"),
-            "malformed": self.malformed,
-            "writers": writers,
-        });
-        (report, sound)
-    }
-}
-
-fn parse(id: &str) -> Option<(&str, (u64, u64))> {
-    let mut parts = id.splitn(3, '/');
-    let writer = parts.next()?;
-    Some((writer, (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?)))
-}
-
-fn hash(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(bytes);
-    hasher.finish()
-}
-
-/// A journal that grows: only whole lines are taken.
+/// A journal, read as it grows.
 struct Journal {
-    reader: BufReader<std::fs::File>,
+    path: PathBuf,
+    offset: u64,
     partial: Vec<u8>,
 }
 
 impl Journal {
-    #[expect(clippy::disallowed_methods, reason = "an example, not a library")]
-    fn open(path: &PathBuf) -> anyhow::Result<Self> {
-        let file = std::fs::File::open(path).with_context(|| format!("can't open {}", path.display()))?;
-        Ok(Self { reader: BufReader::new(file), partial: Vec::new() })
-    }
-
-    fn read_on(&mut self, check: &mut Check) -> anyhow::Result<()> {
-        while self.reader.read_until(b'\n', &mut self.partial)? > 0 {
-            if self.partial.last() == Some(&b'\n') {
-                self.partial.pop();
-                check.acknowledge(&self.partial)?;
-                self.partial.clear();
-            }
+    fn read(&mut self, expected: &mut HashMap<RecordId, u32>) -> Result<(), String> {
+        let failed = |error: std::io::Error| format!("{}: {error}", self.path.display());
+        let Ok(mut file) = File::open(&self.path) else { return Ok(()) };
+        file.seek(SeekFrom::Start(self.offset)).map_err(failed)?;
+        let read = file.read_to_end(&mut self.partial).map_err(failed)?;
+        self.offset += u64::try_from(read).unwrap_or_default();
+        let Some(end) = self.partial.iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
+        let rest = self.partial.split_off(end + 1);
+        for line in self.partial.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let tab = line.iter().position(|byte| *byte == b'\t');
+            let parts = tab.and_then(|tab| Some((line.get(..tab)?, line.get(tab + 1..)?)));
+            let (id, payload) =
+                parts.ok_or_else(|| format!("{}: a line without tab", self.path.display()))?;
+            // `paste` writes an empty first column for a line that was never acknowledged.
+            let Ok(id) = String::from_utf8_lossy(id).parse::<RecordId>() else { continue };
+            expected.insert(id, crc32fast::hash(payload));
         }
+        self.partial = rest;
         Ok(())
     }
 }
 
-async fn subscribe(arguments: &Arguments) -> anyhow::Result<(Connection, Consumer)> {
+#[derive(Default)]
+struct Check {
+    expected: HashMap<RecordId, u32>,
+    seen: HashMap<RecordId, u32>,
+    highest: HashMap<String, (u64, u64)>,
+    duplicates: u64,
+    out_of_order: u64,
+    malformed: u64,
+    complaints: HashSet<String>,
+}
+
+impl Check {
+    fn complain(&mut self, what: String) {
+        if self.complaints.len() < 20 && self.complaints.insert(what.clone()) {
+            eprintln!("\n{what}");
+        }
+    }
+
+    fn delivered(&mut self, delivery: &Delivery) {
+        let id = delivery.properties.message_id().as_ref().map(ToString::to_string).unwrap_or_default();
+        let Ok(id) = id.parse::<RecordId>() else {
+            self.malformed += 1;
+            return self.complain(format!("a message without a record's id: '{id}'"));
+        };
+        if !headers_agree(&id, delivery.properties.headers().as_ref()) {
+            self.malformed += 1;
+            self.complain(format!("{id}: its headers say something else"));
+        }
+        let crc = crc32fast::hash(&delivery.data);
+        if let Some(first) = self.seen.insert(id.clone(), crc) {
+            self.duplicates += 1;
+            if first != crc {
+                self.malformed += 1;
+                self.complain(format!("{id}: a duplicate with other bytes"));
+            }
+            return;
+        }
+        let place = (id.epoch.get(), id.sequence.get());
+        let highest = self.highest.entry(id.writer.to_string()).or_insert((0, 0));
+        if place > *highest {
+            *highest = place;
+        } else {
+            let before = *highest;
+            self.out_of_order += 1;
+            self.complain(format!("{id} came behind {}/{}", before.0, before.1));
+        }
+    }
+
+    fn missing(&self) -> usize {
+        self.expected.keys().filter(|id| !self.seen.contains_key(*id)).count()
+    }
+
+    /// What was wrong, as counts: lost, corrupt, unexpected.
+    fn verdict(&self) -> (usize, u64, usize) {
+        let corrupt =
+            self.expected.iter().filter(|(id, crc)| self.seen.get(*id).is_some_and(|seen| seen != *crc));
+        let unexpected = self.seen.keys().filter(|id| !self.expected.contains_key(*id)).count();
+        let corrupt = u64::try_from(corrupt.count()).unwrap_or(u64::MAX);
+        (self.missing(), corrupt + self.malformed, unexpected)
+    }
+}
+
+fn headers_agree(id: &RecordId, headers: Option<&FieldTable>) -> bool {
+    let header = |name: &str| headers.and_then(|table| table.inner().get(name));
+    let number = |name: &str| match header(name) {
+        Some(AMQPValue::LongLongInt(number)) => u64::try_from(*number).ok(),
+        _ => None,
+    };
+    let writer = match header("zoutbox-writer") {
+        Some(AMQPValue::LongString(writer)) => writer.to_string(),
+        _ => String::new(),
+    };
+    writer == id.writer.as_str()
+        && number("zoutbox-epoch") == Some(id.epoch.get())
+        && number("zoutbox-seq") == Some(id.sequence.get())
+}
+
+async fn consume(arguments: &Arguments) -> lapin::Result<(Connection, Consumer)> {
     let connection = Connection::connect(&arguments.amqp, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
-    channel.basic_qos(2000, BasicQosOptions::default()).await?;
-    let options = BasicConsumeOptions::default();
-    let consumer = channel
-        .basic_consume(arguments.queue.as_str().into(), "check".into(), options, FieldTable::default())
-        .await?;
+    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+    let (options, table) = (BasicConsumeOptions::default(), FieldTable::default());
+    let consumer =
+        channel.basic_consume(arguments.queue.as_str().into(), "check".into(), options, table).await?;
     Ok((connection, consumer))
 }
 
-/// Takes deliveries until none comes for a moment; false when the connection is gone.
-async fn take(consumer: &mut Consumer, check: &mut Check, lose_one: bool) -> anyhow::Result<(bool, u64)> {
-    let multiple = BasicAckOptions { multiple: true };
-    let (mut unacked, mut taken) = (None, 0);
+/// Takes deliveries until the connection breaks or it is time to look around.
+async fn take(consumer: &mut Consumer, check: &mut Check, until: Instant) -> lapin::Result<bool> {
     loop {
-        match timeout(Duration::from_millis(200), consumer.next()).await {
-            Ok(Some(Ok(delivery))) => {
-                let id = delivery.properties.message_id().as_ref().map(ToString::to_string);
-                check.deliver(id.as_deref(), &delivery.data, lose_one);
-                taken += 1;
-                unacked = Some(delivery.acker);
-                if taken < 500 {
-                    continue;
-                }
-            }
-            Ok(Some(Err(_)) | None) => return Ok((false, taken)),
-            Err(_) => {}
-        }
-        let acked = match unacked.take() {
-            Some(acker) => acker.ack(multiple).await.is_ok(),
-            None => true,
+        let next = tokio::time::timeout_at(until.into(), consumer.next()).await;
+        let delivery = match next {
+            Err(_) => return Ok(true),
+            Ok(None) => return Ok(false),
+            Ok(Some(delivery)) => delivery?,
         };
-        return Ok((acked, taken));
+        check.delivered(&delivery);
+        delivery.ack(BasicAckOptions::default()).await?;
     }
 }
 
-async fn run(arguments: &Arguments) -> anyhow::Result<(Check, u64)> {
-    let mut journals = arguments.journal.iter().map(Journal::open).collect::<anyhow::Result<Vec<_>>>()?;
+async fn run(arguments: Arguments) -> Result<bool, String> {
+    let mut journals: Vec<_> = arguments
+        .journal
+        .iter()
+        .cloned()
+        .map(|path| Journal { path, offset: 0, partial: Vec::new() })
+        .collect();
     let mut check = Check::default();
-    let mut subscription = None;
-    let (mut last, mut shown, mut count) = (Instant::now(), Instant::now(), 0_u64);
+    let mut link: Option<(Connection, Consumer)> = None;
+    let (mut last_count, mut last_news) = (0, Instant::now());
     loop {
-        let complete = arguments.done_file.exists();
-        for journal in &mut journals {
-            journal.read_on(&mut check)?;
+        let until = Instant::now() + Duration::from_secs(1);
+        if link.is_none() {
+            // Not there yet, or not there for a while: the broker is killed in the middle.
+            let connected = tokio::time::timeout(Duration::from_secs(5), consume(&arguments)).await;
+            link = connected.ok().and_then(Result::ok);
         }
-        match &mut subscription {
-            None => match subscribe(arguments).await {
-                Ok(made) => subscription = Some(made),
-                Err(_) => sleep(Duration::from_millis(300)).await,
-            },
+        match &mut link {
             Some((_, consumer)) => {
-                let (alive, taken) = take(consumer, &mut check, arguments.lose_one).await?;
-                count += taken;
-                if taken > 0 {
-                    last = Instant::now();
-                }
-                if !alive {
-                    eprintln!("connection lost, subscribing again");
-                    subscription = None;
+                if !take(consumer, &mut check, until).await.unwrap_or(false) {
+                    link = None;
                 }
             }
+            None => tokio::time::sleep_until(until.into()).await,
         }
-        if shown.elapsed() >= Duration::from_secs(1) {
-            shown = Instant::now();
-            eprintln!("{count} deliveries, {} acknowledged records still to come", check.missing());
+        // Before the journals: what is in them when the done file is there is all.
+        let complete = arguments.done_file.exists();
+        for journal in &mut journals {
+            journal.read(&mut check.expected)?;
         }
-        let quiet = last.elapsed();
-        let done = complete && check.missing() == 0 && quiet > Duration::from_secs(2);
-        if done || (complete && quiet > Duration::from_secs(arguments.patience)) {
-            return Ok((check, count));
+        let missing = check.missing();
+        eprintln!(
+            "delivered {}, duplicates {}, out of order {}, to come {missing}{}",
+            check.seen.len(),
+            check.duplicates,
+            check.out_of_order,
+            if link.is_some() { "" } else { ", no broker" }
+        );
+        if check.seen.len() != last_count || link.is_none() {
+            (last_count, last_news) = (check.seen.len(), Instant::now());
+        }
+        if complete && (missing == 0 || last_news.elapsed() > PATIENCE) {
+            break;
         }
     }
+    let (lost, corrupt, unexpected) = check.verdict();
+    println!(
+        "{{\"delivered\":{},\"duplicates\":{},\"lost\":{lost},\"out_of_order\":{},\"corrupt\":{corrupt},\"unexpected\":{unexpected}}}",
+        check.seen.len(),
+        check.duplicates,
+        check.out_of_order,
+    );
+    Ok(lost == 0 && corrupt == 0 && unexpected == 0 && check.out_of_order == 0)
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
-    let (check, _) = run(&Arguments::parse()).await?;
-    let (report, sound) = check.report();
-    println!("{report}");
-    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(2) })
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("check_consumer: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

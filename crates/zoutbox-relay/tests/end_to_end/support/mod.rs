@@ -1,0 +1,16 @@
+//! The world around a relay: a share with writers, a program to run, a broker to publish to, a consumer that compares.
+
+mod consumer;
+mod queue;
+mod relay;
+mod world;
+
+use std::time::Duration;
+
+pub(crate) use consumer::Consumer;
+pub(crate) use queue::{Queue, TroubledBroker};
+pub(crate) use relay::{Ended, Relay};
+pub(crate) use world::{Producer, World};
+
+/// A safety net for what takes a moment; nothing is expected to come near it.
+pub(crate) const LONG: Duration = Duration::from_mins(2);
