@@ -11,8 +11,10 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::thread::Thread;
 
 use zoutbox_format::{Epoch, RecordId, Sequence, WriterId};
 
@@ -26,37 +28,46 @@ pub(crate) enum Outcome {
 }
 
 /// One commit's outcome, shared by its tickets.
+///
+/// Waking a thread costs a system call. The commit thread pays for two; each thread that wakes up wakes two more, so that all
+/// cores share the work and the next commit starts at once. A condition variable would have them all fight for its lock.
 #[derive(Debug)]
 pub(crate) struct Completion {
     writer: Arc<WriterId>,
     outcome: OnceLock<Outcome>,
     waiting: Mutex<Waiting>,
-    done: Condvar,
+    /// The threads that were waiting when the outcome came; set before it.
+    sleepers: OnceLock<Vec<Thread>>,
+    /// How many of them were woken.
+    woken: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
-    blocked: usize,
+    threads: Vec<Thread>,
     wakers: Vec<Waker>,
 }
 
 impl Completion {
     pub(crate) fn new(writer: Arc<WriterId>) -> Self {
-        let waiting = Mutex::new(Waiting::default());
-        Self { writer, outcome: OnceLock::new(), waiting, done: Condvar::new() }
+        Self {
+            writer,
+            outcome: OnceLock::new(),
+            waiting: Mutex::new(Waiting::default()),
+            sleepers: OnceLock::new(),
+            woken: AtomicUsize::new(0),
+        }
     }
 
     /// Sets the outcome and wakes everyone. The first outcome stays.
     pub(crate) fn complete(&self, outcome: Outcome) {
-        if self.outcome.set(outcome).is_err() {
-            return;
-        }
         // Whoever waits has looked at the outcome under this lock: none of them can miss the wake-up.
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let (blocked, wakers) = (waiting.blocked, std::mem::take(&mut waiting.wakers));
+        let mut waiting = self.lock();
+        let Waiting { threads, wakers } = std::mem::take(&mut *waiting);
+        let first = self.sleepers.set(threads).is_ok() && self.outcome.set(outcome).is_ok();
         drop(waiting);
-        if blocked > 0 {
-            self.done.notify_all();
+        if first {
+            self.wake_two();
         }
         for waker in wakers {
             waker.wake();
@@ -67,21 +78,39 @@ impl Completion {
         if let Some(outcome) = self.outcome.get() {
             return outcome;
         }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.blocked += 1;
+        let mut waiting = self.lock();
+        if let Some(outcome) = self.outcome.get() {
+            return outcome;
+        }
+        waiting.threads.push(std::thread::current());
+        drop(waiting);
         loop {
+            std::thread::park();
             if let Some(outcome) = self.outcome.get() {
+                // Every thread that waited does this once, however it was woken: so none is left asleep.
+                self.wake_two();
                 return outcome;
             }
-            waiting = self.done.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    fn wake_two(&self) {
+        let Some(sleepers) = self.sleepers.get() else { return };
+        let from = self.woken.fetch_add(2, Ordering::Relaxed);
+        for sleeper in sleepers.iter().skip(from).take(2) {
+            sleeper.unpark();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn poll(&self, slot: &mut Option<usize>, waker: &Waker) -> Poll<&Outcome> {
         if let Some(outcome) = self.outcome.get() {
             return Poll::Ready(outcome);
         }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.lock();
         if let Some(outcome) = self.outcome.get() {
             return Poll::Ready(outcome);
         }

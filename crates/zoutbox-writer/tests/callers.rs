@@ -12,6 +12,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use support::{World, id, put, record, small};
+use zoutbox_format::checkpoint::{Checkpoint, Position};
+use zoutbox_format::{Epoch, Sequence};
 use zoutbox_storage::{ErrorKind, Operation};
 use zoutbox_writer::{Limit, Options, Ticket, WhenFull, WriterError};
 
@@ -113,12 +115,17 @@ fn flush_returns_when_everything_before_it_is_durable() {
 fn flush_tells_of_an_append_that_failed() {
     let world = World::new();
     let writer = world.open(small()).unwrap();
+    world.disk.hold(Some((Operation::Write, "next-")));
     world.disk.fail(Operation::Write, "next-", 0, usize::MAX, std::io::ErrorKind::StorageFull);
     let ticket = writer.append(&record("a")).unwrap();
-    let flushed = writer.flush();
-    let error = ticket.wait().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Full);
-    assert!(flushed.is_err() || matches!(writer.flush(), Ok(())), "it had failed before the flush began");
+    let disk = world.disk.clone();
+    std::thread::spawn(move || {
+        std::thread::park_timeout(Duration::from_millis(300));
+        disk.hold(None);
+    });
+    assert_eq!(writer.flush().unwrap_err().kind(), ErrorKind::Full);
+    assert_eq!(ticket.wait().unwrap_err().kind(), ErrorKind::Full);
+    writer.flush().unwrap();
 }
 
 #[test]
@@ -222,6 +229,58 @@ fn too_little_free_space_is_full_until_there_is_more() {
     world.disk.set_capacity(None);
     writer.tick();
     put(&mut writer, "a").unwrap();
+}
+
+#[test]
+fn what_the_broker_has_not_confirmed_counts_until_the_checkpoint_says_otherwise() {
+    let world = World::new();
+    let options = || Options { unconfirmed_limit: Some(10_000), ..small() };
+    let mut writer = world.stepped(options()).unwrap();
+    for _ in 0..3 {
+        put(&mut writer, &"x".repeat(3000)).unwrap();
+    }
+    let full = |error: WriterError| matches!(error, WriterError::Full { limit: Limit::Unconfirmed, .. });
+    assert!(full(put(&mut writer, &"x".repeat(3000)).unwrap_err()));
+    drop(writer);
+    // A new process counts what the old one left.
+    let mut writer = world.stepped(options()).unwrap();
+    assert!(full(put(&mut writer, &"x".repeat(3000)).unwrap_err()));
+    let log = support::log::read(&world.system, std::path::Path::new(support::ROOT), support::WRITER);
+    let checkpoint = Checkpoint {
+        share: log.segments[0].share,
+        writer: log.segments[0].writer.clone(),
+        relay_epoch: Epoch::FIRST,
+        position: Position { segment: log.segments[0].id, offset: 4000, next_sequence: Sequence::new(2) },
+        saved_ms: 0,
+    };
+    world.disk.put("/share/relay/checkpoints/orders", b"damaged");
+    writer.tick();
+    assert!(full(put(&mut writer, &"x".repeat(3000)).unwrap_err()), "nothing is known to be confirmed");
+    world.disk.put("/share/relay/checkpoints/orders", &checkpoint.encode());
+    writer.tick();
+    put(&mut writer, &"x".repeat(3000)).unwrap();
+}
+
+#[test]
+fn an_append_that_waits_for_confirmations_looks_for_them_itself() {
+    let world = World::new();
+    world.disk.set_capacity(Some(50_000));
+    let options = Options { min_free_space: 100_000, when_full: WhenFull::Block, ..small() };
+    let writer = Arc::new(world.open(options).unwrap());
+    let appending = std::thread::spawn({
+        let writer = writer.clone();
+        move || writer.append(&record("a")).and_then(Ticket::wait)
+    });
+    world.disk.set_capacity(None);
+    let clock = world.clock.clone();
+    let found = ends(move || {
+        while !appending.is_finished() {
+            clock.advance(Duration::from_millis(50));
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        appending.join().unwrap()
+    });
+    assert_eq!(found.unwrap(), id(1, 1));
 }
 
 #[test]
