@@ -214,7 +214,7 @@ impl<B: Clone, R> Lane<B, R> {
                 self.said.push(Output::Quarantine);
                 Reading::Quarantining
             }
-            (ReadEnd::Damaged, OnDamage::Halt) => {
+            (ReadEnd::Damaged, OnDamage::Halt) | (ReadEnd::Newer, _) => {
                 if !std::mem::replace(&mut self.told_damage, true) {
                     self.said.push(Output::HaltedByDamage);
                 }

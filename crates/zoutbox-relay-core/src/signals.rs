@@ -77,6 +77,8 @@ pub enum ReadEnd {
     CaughtUp,
     /// Acknowledged records can't be read.
     Damaged,
+    /// What follows was written by a newer zoutbox. Never passed, whatever [`OnDamage`] says: an update can read it.
+    Newer,
 }
 
 /// Where a read starts.

@@ -234,6 +234,16 @@ fn damage_is_skipped_only_by_option_and_only_once_its_report_is_durable() {
 }
 
 #[test]
+fn what_a_newer_zoutbox_wrote_is_never_skipped() {
+    let mut lane = lane(LaneOptions { on_damage: OnDamage::Skip, ..LaneOptions::default() });
+    let (generation, _) = generation(&outputs(&mut lane, NOW));
+    lane.handle(Input::Read { generation, items: items(1..=2), end: ReadEnd::Newer }, NOW);
+    let said = outputs(&mut lane, NOW);
+    assert!(said.contains(&Output::HaltedByDamage) && !said.contains(&Output::Quarantine));
+    assert_eq!(published(&said), [1, 2], "what lies in front of it flows");
+}
+
+#[test]
 fn a_checkpoint_is_saved_in_time_or_by_count_and_never_two_at_once() {
     let options = LaneOptions { checkpoint_records: 3, ..LaneOptions::default() };
     let interval = options.checkpoint_interval;
