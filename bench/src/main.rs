@@ -37,7 +37,7 @@ fn main() -> Result<()> {
 
 fn append_latency(args: &LatencyArgs) -> Result<()> {
     let sides: Vec<Box<dyn AppendSide>> =
-        vec![Box::new(Bare::growing(1)), Box::new(Bare::zeroed(1)), Box::new(Zoutbox::default())];
+        vec![Box::new(Bare::growing(1)), Box::new(Bare::zeroed(1)), Box::new(Zoutbox::threads())];
     let sides = chosen(sides, &args.sides.sides)?;
     let work = work_dir(args.sides.common.dir.as_deref())?;
     print!("{}", machine::describe(work.path())?);
@@ -53,7 +53,8 @@ fn append_throughput(args: &ThroughputArgs) -> Result<()> {
     let sides: Vec<Box<dyn AppendSide>> = vec![
         Box::new(Bare::growing(callers)),
         Box::new(Bare::zeroed(callers)),
-        Box::new(Zoutbox::default()),
+        Box::new(Zoutbox::threads()),
+        Box::new(Zoutbox::one_thread(callers)),
         Box::new(OkayWal::default()),
         Box::new(RaftEngine::default()),
         Box::new(Sqlite::default()),

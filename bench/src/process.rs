@@ -55,7 +55,9 @@ mod tests {
         let before = cpu(std::process::id())?;
         let mut held = vec![1_u8; 32 << 20];
         while cpu(std::process::id())? == before {
-            held.iter_mut().for_each(|byte| *byte = byte.wrapping_mul(3));
+            for byte in &mut held {
+                *byte = byte.wrapping_mul(3);
+            }
         }
         let seen = memory(std::process::id())?;
         assert!(seen.peak >= 32 << 20 && seen.anonymous >= 32 << 20, "{seen:?}, {:?}", held.first());

@@ -34,13 +34,10 @@ pub(crate) fn run(plan: &Plan, relay: &Path, broker: &Broker, work: &Path) -> Re
     let bench = Bench { plan, relay, broker, work, backlog };
     (0..plan.rounds)
         .map(|round| {
-            if round % 2 == 0 {
-                let bare = bench.bare(round).context("the bare loop")?;
-                Ok(Round { bare, relay: bench.relay(round).context("the relay")? })
-            } else {
-                let relay = bench.relay(round).context("the relay")?;
-                Ok(Round { bare: bench.bare(round).context("the bare loop")?, relay })
-            }
+            let both = bench.round(round)?;
+            let (bare, relay) = (both.bare.rate, both.relay.rate);
+            eprintln!("round {} of {}: bare {bare:.0}/s, relay {relay:.0}/s", round + 1, plan.rounds);
+            Ok(both)
         })
         .collect()
 }
@@ -54,6 +51,16 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
+    fn round(&self, round: u32) -> Result<Round> {
+        if round.is_multiple_of(2) {
+            let bare = self.bare(round).context("the bare loop")?;
+            Ok(Round { bare, relay: self.relay(round).context("the relay")? })
+        } else {
+            let relay = self.relay(round).context("the relay")?;
+            Ok(Round { bare: self.bare(round).context("the bare loop")?, relay })
+        }
+    }
+
     fn bare(&self, round: u32) -> Result<Drained> {
         let args = BareArgs {
             amqp: self.broker.url().to_owned(),

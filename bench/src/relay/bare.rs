@@ -77,6 +77,7 @@ fn properties(sequence: u64) -> BasicProperties {
     headers.insert("zoutbox-writer".into(), AMQPValue::LongString(LongString::from("bench")));
     headers.insert("zoutbox-epoch".into(), AMQPValue::LongLongInt(1));
     headers.insert("zoutbox-seq".into(), AMQPValue::LongLongInt(sequence.cast_signed()));
+    headers.insert("zoutbox-timestamp-ms".into(), AMQPValue::LongLongInt(1_700_000_000_123));
     BasicProperties::default()
         .with_message_id(format!("bench/1/{sequence}").into())
         .with_delivery_mode(2)

@@ -1,4 +1,4 @@
-//! A private RabbitMQ node, and the one queue that is measured, seen from outside.
+//! A private `RabbitMQ` node, and the one queue that is measured, seen from outside.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -15,6 +15,8 @@ use super::Backlog;
 use super::bare::{BareArgs, DONE};
 
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+/// Apart from what others build in the workspace at the same time.
+const TARGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/relay");
 /// For the checkpoint to follow the last confirm, and for an orderly stop. Fractions of a second are usual.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -22,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) fn build_relay() -> Result<PathBuf> {
     let mut command = Command::new("cargo");
     command.args(["build", "--release", "--quiet", "-p", "zoutbox-relay", "--manifest-path", WORKSPACE]);
-    command.args(["--message-format", "json-render-diagnostics"]);
+    command.args(["--target-dir", TARGET, "--message-format", "json-render-diagnostics"]);
     let output = command.stderr(Stdio::inherit()).output().context("running cargo build -p zoutbox-relay")?;
     ensure!(output.status.success(), "the relay does not build");
     // One JSON line an artifact; the one of a binary names it.
@@ -82,7 +84,8 @@ impl Publisher {
         let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(output);
         let started = Instant::now();
-        let process = command.spawn().with_context(|| format!("starting {:?}", command.get_program()))?;
+        let process =
+            command.spawn().with_context(|| format!("starting {}", command.get_program().display()))?;
         Ok(Self { process, log, started, last })
     }
 

@@ -19,13 +19,11 @@ pub(crate) fn backlog(rounds: &[Round], plan: &relay_backlog::Plan, broker: &str
     );
     let heads =
         ["records/s", "lowest", "highest", "start ms", "known ms", "CPU µs/rec", "broker µs", "peak MiB"];
-    text += &line("side", &cells(heads));
-    let sides: [(&str, fn(&Round) -> Drained); 2] =
-        [("bare", |round| round.bare), ("relay", |round| round.relay)];
-    for (name, side) in sides {
-        let all: Vec<Drained> = rounds.iter().map(side).collect();
-        text += &line(name, &side_row(&all, plan.records));
-    }
+    text += &line("side", &cells(&heads));
+    let bare: Vec<Drained> = rounds.iter().map(|round| round.bare).collect();
+    let relay: Vec<Drained> = rounds.iter().map(|round| round.relay).collect();
+    text += &line("bare", &side_row(&bare, plan.records));
+    text += &line("relay", &side_row(&relay, plan.records));
     let ratio = |value: fn(&Drained) -> f64, percent| {
         let all: Vec<f64> = rounds.iter().map(|round| value(&round.relay) / value(&round.bare)).collect();
         percentile(&all, percent).unwrap_or(f64::NAN)
@@ -40,7 +38,7 @@ pub(crate) fn backlog(rounds: &[Round], plan: &relay_backlog::Plan, broker: &str
         format!("{:.2}", ratio(|drained| drained.broker_cpu.as_secs_f64(), 50)),
         String::new(),
     ];
-    text + &line("relay/bare", &cells(ratios))
+    text + &line("relay/bare", &cells(&ratios))
 }
 
 fn side_row(all: &[Drained], records: u64) -> String {
@@ -48,7 +46,7 @@ fn side_row(all: &[Drained], records: u64) -> String {
         percentile(&all.iter().map(value).collect::<Vec<_>>(), percent).unwrap_or(f64::NAN)
     };
     let per_record = |seconds: f64| format!("{:.2}", seconds * 1e6 / records as f64);
-    cells([
+    cells(&[
         format!("{:.0}", of(|d| d.rate, 50)),
         format!("{:.0}", of(|d| d.rate, 0)),
         format!("{:.0}", of(|d| d.rate, 100)),
@@ -69,7 +67,7 @@ pub(crate) fn start(started: &Started) -> String {
         started.rounds.len()
     );
     let heads = ["first ms", "all ms", "peak MiB", "anonymous MiB", "under 64 MiB"];
-    text += &line("round", &cells(heads));
+    text += &line("round", &cells(&heads));
     for (number, round) in (1..).zip(&started.rounds) {
         let row = [
             format!("{:.0}", round.first.as_secs_f64() * 1e3),
@@ -78,12 +76,12 @@ pub(crate) fn start(started: &Started) -> String {
             mebibytes(round.peak_anonymous as f64),
             if round.peak < MEMORY_AIM { "yes" } else { "NO" }.to_owned(),
         ];
-        text += &line(&number.to_string(), &cells(row));
+        text += &line(&number.to_string(), &cells(&row));
     }
     text
 }
 
-fn cells<const N: usize>(values: [impl AsRef<str>; N]) -> String {
+fn cells<const N: usize>(values: &[impl AsRef<str>; N]) -> String {
     values.iter().map(|value| format_cell(value.as_ref())).collect()
 }
 
