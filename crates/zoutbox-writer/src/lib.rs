@@ -60,3 +60,8 @@ pub use writer::{Stepped, Writer};
 // What a caller needs besides: records go in, identities come out.
 pub use zoutbox_format::{Record, RecordId};
 pub use zoutbox_storage::ErrorKind;
+
+/// The README's example is compiled with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
