@@ -88,8 +88,8 @@ struct Check {
 }
 
 impl Check {
-    fn complain(&mut self, what: String) {
-        if self.complaints.len() < 20 && self.complaints.insert(what.clone()) {
+    fn complain(&mut self, what: &str) {
+        if self.complaints.len() < 20 && self.complaints.insert(what.to_owned()) {
             eprintln!("\n{what}");
         }
     }
@@ -98,18 +98,18 @@ impl Check {
         let id = delivery.properties.message_id().as_ref().map(ToString::to_string).unwrap_or_default();
         let Ok(id) = id.parse::<RecordId>() else {
             self.malformed += 1;
-            return self.complain(format!("a message without a record's id: '{id}'"));
+            return self.complain(&format!("a message without a record's id: '{id}'"));
         };
         if !headers_agree(&id, delivery.properties.headers().as_ref()) {
             self.malformed += 1;
-            self.complain(format!("{id}: its headers say something else"));
+            self.complain(&format!("{id}: its headers say something else"));
         }
         let crc = crc32fast::hash(&delivery.data);
         if let Some(first) = self.seen.insert(id.clone(), crc) {
             self.duplicates += 1;
             if first != crc {
                 self.malformed += 1;
-                self.complain(format!("{id}: a duplicate with other bytes"));
+                self.complain(&format!("{id}: a duplicate with other bytes"));
             }
             return;
         }
@@ -120,7 +120,7 @@ impl Check {
         } else {
             let before = *highest;
             self.out_of_order += 1;
-            self.complain(format!("{id} came behind {}/{}", before.0, before.1));
+            self.complain(&format!("{id} came behind {}/{}", before.0, before.1));
         }
     }
 

@@ -13,6 +13,7 @@
 mod channel;
 mod jobs;
 mod report;
+mod results;
 mod slot;
 
 use std::collections::{HashMap, HashSet};
@@ -32,7 +33,7 @@ use crate::publisher::{Event, Outgoing, Publisher, Returned, Undeliverable};
 use crate::remove::Retention;
 pub use channel::WindowSize;
 use channel::{Channel, LaneKey};
-use jobs::{Discovered, Done, Jobs};
+use jobs::{Done, Jobs};
 use report::Report;
 use slot::{ReadOrder, Reader, Slot};
 
@@ -404,106 +405,6 @@ impl<P: Publisher> Engine<P> {
                     self.slots.iter_mut().for_each(|slot| slot.lane.handle(Input::Hint, now));
                 }
             }
-        }
-    }
-
-    fn done(&mut self, done: Done) {
-        let now = self.now();
-        match done {
-            Done::Discovered(result) => self.discovered(result, now),
-            Done::Read { lane, generation, tail, batch } => {
-                self.reads -= 1;
-                let Some(slot) = self.slots.get_mut(lane) else { return };
-                let reader = std::mem::replace(&mut slot.reader, Reader::Here(Some(tail)));
-                let input = match batch {
-                    Ok(batch) => {
-                        slot.complaint.clear();
-                        let (input, damage) = slot::input(generation, batch);
-                        slot.damage = damage.or_else(|| slot.damage.take());
-                        input
-                    }
-                    Err(error) => {
-                        slot.complain(format!("can't be read: {error}"));
-                        Input::ReadFailed { generation }
-                    }
-                };
-                slot.lane.handle(input, now);
-                if let Reader::Away { then: Some(ReadOrder { generation, from, skip_damage, budget }) } =
-                    reader
-                {
-                    self.execute(lane, Output::Read { generation, from, skip_damage, budget }, now);
-                }
-            }
-            Done::Saved { lane, position, result } => self.saved(lane, position, result, now),
-            Done::DeadLettered { lane, key, result } => {
-                let Some(slot) = self.slots.get_mut(lane) else { return };
-                let input = match result {
-                    Ok(()) => {
-                        self.report.dead += 1;
-                        Input::DeadLettered(key)
-                    }
-                    Err(error) => {
-                        slot.complain(format!("a dead letter can't be written: {error}"));
-                        Input::DeadLetterFailed(key)
-                    }
-                };
-                slot.lane.handle(input, now);
-            }
-            Done::Quarantined { lane, result } => {
-                let Some(slot) = self.slots.get_mut(lane) else { return };
-                let failed = result.map_err(|e| slot.complain(format!("a report can't be written: {e}")));
-                slot.lane.handle(failed.map_or(Input::QuarantineFailed, |()| Input::Quarantined), now);
-            }
-            Done::Removed { lane, reclaim, result } => {
-                let Some(slot) = self.slots.get_mut(lane) else { return };
-                slot.reclaim = Some(reclaim);
-                match result {
-                    Ok(segments) => self.report.removed += segments,
-                    Err(error) => slot.complain(format!("segments can't be removed: {error}")),
-                }
-            }
-        }
-    }
-
-    fn saved(
-        &mut self,
-        lane: usize,
-        position: zoutbox_format::checkpoint::Position,
-        result: Result<(), RelayError>,
-        now: Duration,
-    ) {
-        let Some(slot) = self.slots.get_mut(lane) else { return };
-        match result {
-            Ok(()) => slot.lane.handle(Input::CheckpointSaved(position), now),
-            Err(error @ RelayError::Fenced { .. }) => self.fail(error),
-            Err(error) => {
-                slot.complain(format!("its checkpoint can't be saved: {error}"));
-                slot.lane.handle(Input::CheckpointFailed, now);
-            }
-        }
-    }
-
-    fn discovered(&mut self, result: Result<Discovered, RelayError>, now: Duration) {
-        self.next_discovery = Some(now + DISCOVER_EVERY);
-        match result {
-            Ok(Discovered { new, ignored }) => {
-                self.discovered = true;
-                for name in ignored.iter().filter(|name| !self.ignored.contains(name)) {
-                    tracing::warn!("writers/{name} is no writer's directory: ignored");
-                }
-                self.ignored = ignored;
-                for (writer, start) in new {
-                    tracing::info!("found writer {writer}");
-                    self.by_writer.insert(writer.clone(), self.slots.len());
-                    let mut slot = Slot::new(writer, self.options.lane.clone(), start);
-                    if self.stopping.is_some() {
-                        slot.lane.handle(Input::Stop, now);
-                    }
-                    self.slots.push(slot);
-                }
-            }
-            Err(error @ RelayError::NewerCheckpoint { .. }) => self.fail(error),
-            Err(error) => self.report.complain(format!("can't look for writers: {error}")),
         }
     }
 }

@@ -119,9 +119,8 @@ impl Options {
         let Some(path) = self.config.clone() else { return Ok(self) };
         let text = read_text(system, "--config", &path)?;
         let file: Self = toml::from_str(&text).map_err(|error| {
-            let line = error
-                .span()
-                .map_or(0, |span| text.get(..span.start).unwrap_or_default().lines().count().max(1));
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
             RelayError::Option {
                 option: format!("{} line {line}", path.display()),
                 reason: error.message().replace('\n', " "),

@@ -45,13 +45,11 @@ async fn wait_for_lease(system: &System, share: &Share) -> Result<Lease, RelayEr
             Err(_) => None,
         };
         if told.as_ref() != Some(&holder) {
-            match &holder {
-                Some(holder) => {
-                    let (host, pid) = (&holder.host, holder.pid);
-                    tracing::info!("standby: waiting for the relay on host {host}, process {pid}");
-                }
-                None => tracing::info!("standby: waiting for another relay"),
-            }
+            let who = holder.as_ref().map_or_else(
+                || "another relay".to_owned(),
+                |holder| format!("the relay on host {}, process {}", holder.host, holder.pid),
+            );
+            tracing::info!("standby: waiting for {who}");
             told = Some(holder);
         }
         tokio::time::sleep(POLL).await;

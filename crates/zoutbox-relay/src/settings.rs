@@ -72,7 +72,7 @@ pub fn destination(
     }
     if let Some(path) = &options.password_file {
         let text = read_text(system, "--password-file", path)?;
-        uri.authority.userinfo.password = text.trim_end_matches(['\r', '\n']).to_owned();
+        text.trim_end_matches(['\r', '\n']).clone_into(&mut uri.authority.userinfo.password);
     } else if let Some(password) = environment.password.as_ref().filter(|_| !explicit) {
         uri.authority.userinfo.password.clone_from(password);
     }

@@ -236,7 +236,7 @@ impl Link {
             Ok(Confirmation::NotRequested) => return Err(Lost::because("confirms are not on")),
             Err(error) => return Err(self.lost(&error)),
         };
-        let returned = match returned.map(returned_message) {
+        let returned = match returned.as_ref().map(returned_message) {
             Some(None) => return Err(Lost::because("the broker returned a message without an id")),
             Some(returned) => returned,
             None => None,
@@ -301,7 +301,7 @@ impl Lost {
     }
 }
 
-fn returned_message(message: BasicReturnMessage) -> Option<Returned> {
+fn returned_message(message: &BasicReturnMessage) -> Option<Returned> {
     let id = message.delivery.properties.message_id().as_ref()?.to_string();
     let key = &message.delivery.routing_key;
     let reason =
