@@ -15,8 +15,8 @@
 //! - Where nothing can be told from the frames (the header, and with it the seed of their CRCs, is damaged), the end is the end of
 //!   the file, and the next sequence lies behind as many records as the file could hold. Readers then report all of that as
 //!   lost: more than was there, but never less.
-//! - A newer epoch's lock file that names a later sequence than the frames do means that a tail is gone: the new segment
-//!   starts at that sequence, and readers report the gap.
+//! - A lock file that names a later sequence than the frames do means that a tail is gone: the new segment starts at that
+//!   sequence, and readers report the gap.
 
 use std::path::Path;
 use std::time::Duration;
