@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # zoutbox on this machine, with real crashes: three writers append to a share while a relay publishes to a RabbitMQ of our
-# own. In the middle the relay is killed with SIGKILL, then the broker. A consumer checks every identity, the order and every byte.
+# own. In the middle the relay is killed with SIGKILL, then the broker. Consumers check every identity, the order and every byte.
 #
 #   scripts/demo.sh [FILE]     FILE: lines to append, a record each; else the machine's package log
 #
@@ -8,16 +8,16 @@
 # started, and one that runs is not touched. All else is below one temporary directory and goes with it, also on Ctrl-C.
 #
 # ZOUTBOX_DEMO_RECORDS   records of each of the two generated streams
-# ZOUTBOX_DEMO_LOSE=1    hides one delivery from the consumer: shows that the demo notices
+# ZOUTBOX_DEMO_LOSE=1    the consumers miss one delivery: shows that the demo notices
 #
 # Exit codes: 0 everything arrived, in order, unchanged; 3 something was lost, out of order or changed; 1 anything else.
 set -euo pipefail
 
-readonly records=${ZOUTBOX_DEMO_RECORDS:-200000}
+readonly records=${ZOUTBOX_DEMO_RECORDS:-120000}
 readonly lose=${ZOUTBOX_DEMO_LOSE:-}
 readonly append_seconds=20 # how long the writers take for their lines
 readonly stall_seconds=120 # without any progress, something is broken
-readonly queue=zoutbox-demo exchange=zoutbox-demo
+readonly exchange=zoutbox-demo
 readonly package_logs=(/var/log/dpkg.log /var/log/dpkg.log.1 /var/lib/dpkg/status /var/log/apt/history.log
     /var/log/dnf.rpm.log /var/log/pacman.log /lib/apk/db/installed /etc/services)
 
@@ -116,22 +116,29 @@ build() {
     programs=$target/release
 }
 
+# A quorum queue for each writer, so that each has a consumer of its own to count for it.
+declare_queues() {
+    local name queues='' bindings=''
+    for name in "${writers[@]}"; do
+        queues+=",{\"name\":\"$name\",\"vhost\":\"/\",\"durable\":true,\"auto_delete\":false,
+            \"arguments\":{\"x-queue-type\":\"quorum\"}}"
+        bindings+=",{\"source\":\"$exchange\",\"vhost\":\"/\",\"destination\":\"$name\",\"destination_type\":\"queue\",
+            \"routing_key\":\"$name.#\",\"arguments\":{}}"
+    done
+    printf '{"exchanges":[{"name":"%s","vhost":"/","type":"topic","durable":true,"auto_delete":false,"internal":false,
+        "arguments":{}}],"queues":[%s],"bindings":[%s]}' "$exchange" "${queues#,}" "${bindings#,}" >"$work/definitions.json"
+    "$scripts/broker.sh" ctl "$work/broker" --silent import_definitions "$work/definitions.json"
+}
+
 start_relay() {
-    "$programs/zoutbox-relay" --root "$work/share" --amqp "$url" \
-        --exchange "$exchange" --declare-exchange topic --declare-queue "$queue" >>"$work/relay.log" 2>&1 &
+    "$programs/zoutbox-relay" --root "$work/share" --amqp "$url" --exchange "$exchange" >>"$work/relay.log" 2>&1 &
     pid_of[relay]=$!
 }
 
-start_consumer() {
-    local name
-    local -a journals=()
-    for name in "${writers[@]}"; do journals+=(--journal "$work/$name.journal"); done
-    # All is in the queue when the consumer is told that the journals are complete: then a quiet time means that no more comes.
-    local -a options=(--patience 15)
-    if [[ -n $lose ]]; then options=(--patience 5 --lose-one); fi
-    "$programs/examples/check_consumer" --amqp "$url" --queue "$queue" "${journals[@]}" "${options[@]}" \
-        --done-file "$work/done" >"$work/consumer.json" 2>"$work/consumer.log" &
-    pid_of[consumer]=$!
+start_consumer() { # WRITER
+    "$programs/examples/check_consumer" --amqp "$url" --queue "$1" --journal "$work/$1.journal" \
+        --done-file "$work/done" >"$work/$1.found" 2>"$work/consumer-$1.log" &
+    pid_of[consumer-$1]=$!
 }
 
 # Hands out a file evenly over the time, in pieces that end in the middle of lines.
@@ -151,13 +158,12 @@ feed() { # FILE
 start_writer() { # NAME
     local input=$work/$1.lines
     mkfifo "$work/$1.in" "$work/$1.acks"
-    : >"$work/$1.journal" # the consumer opens it before there is a line
     feed "$input" >"$work/$1.in" 2>/dev/null &
     pid_of[feed-$1]=$!
     "$programs/zoutbox" append --root "$work/share" --writer "$1" --topic "$1.line" --acks \
         <"$work/$1.in" >"$work/$1.acks" 2>"$work/$1.log" &
     pid_of[$1]=$!
-    paste "$work/$1.acks" "$input" >>"$work/$1.journal" &
+    paste "$work/$1.acks" "$input" >"$work/$1.journal" &
     pid_of[journal-$1]=$!
 }
 
@@ -177,7 +183,7 @@ generate() { # KIND; mawk, gawk and busybox agree on all of this
 
 # --------------------------------------------------------------------------------------------------------------- counts
 
-declare -A expected_of=() confirmed_of=()
+declare -A expected_of=() appended_of=() confirmed_of=()
 expected=0 durable=0 confirmed=0
 
 # From the share alone: needs neither the relay nor the broker.
@@ -194,15 +200,25 @@ count() {
         sed -n 's/^{"writer":"\([^"]*\)","durable":\([0-9]*\),.*"confirmed":\([0-9]*\),.*/\1 \2 \3/p')
 }
 
-last_counts='' last_progress=0 note='' delivered=0 consumer_status=
+# From what the consumers say as they go.
+count_deliveries() {
+    local name n
+    delivered=0
+    for name in "${writers[@]}"; do
+        n=$(tail -n 5 "$work/consumer-$name.log" 2>/dev/null | sed -n 's/^delivered \([0-9]*\),.*/\1/p' | tail -n 1)
+        delivered=$((delivered + ${n:-0}))
+    done
+}
+
+last_counts='' last_progress=0 note='' delivered=0
 
 # One look: counts, progress, and whether everybody who should live does.
 look() {
     local name status
     count
-    delivered=$(tail -n 3 "$work/consumer.log" | sed -n 's/^\([0-9]*\) deliveries.*/\1/p' | tail -n 1)
+    count_deliveries
     show "$(printf '%3d s  appended %7d  confirmed %7d  delivered %7d  of %d%s' \
-        "$((SECONDS - began))" "$durable" "$confirmed" "${delivered:-0}" "$expected" "$note")"
+        "$((SECONDS - began))" "$durable" "$confirmed" "$delivered" "$expected" "$note")"
     if [[ $durable/$confirmed/$delivered != "$last_counts" ]]; then
         last_counts=$durable/$confirmed/$delivered
         last_progress=$SECONDS
@@ -216,9 +232,8 @@ look() {
         wait "${pid_of[$name]}" || status=$?
         unset "pid_of[$name]"
         case $name:$status in
-            consumer:0 | consumer:2) # it has made up its mind
-                [[ -e $work/done ]] || died "$name" "$status"
-                consumer_status=$status
+            consumer-*:[01]) # it has made up its mind, or it failed and wrote down no findings
+                [[ -e $work/done && -s $work/${name#consumer-}.found ]] || died "$name" "$status"
                 ;;
             relay:*) died "$name" "$status" ;;
             *:0) ;; # a writer, or what feeds it, has done its work
@@ -247,7 +262,7 @@ in_the_middle() { # WHO
 # ---------------------------------------------------------------------------------------------------------------- kills
 
 crash_relay() {
-    local pid=${pid_of[relay]} status=0 before
+    local pid=${pid_of[relay]} status=0 before appended_before
     alive relay || died relay "?"
     unset "pid_of[relay]"
     kill -KILL "$pid"
@@ -256,12 +271,12 @@ crash_relay() {
     [[ ! -e /proc/$pid ]] || die "the relay (pid $pid) survived SIGKILL"
     in_the_middle "the relay"
     announce "kill -9 of the relay (pid $pid): $durable appended, $confirmed confirmed"
-    before=$confirmed note="  (no relay)"
+    before=$confirmed appended_before=$durable note="  (no relay)"
     watch_for 3
     ((confirmed == before)) || die "records were confirmed without a relay"
     note=
     start_relay
-    announce "started the relay again (pid ${pid_of[relay]}); meanwhile the writers went on: $durable appended"
+    announce "started the relay again (pid ${pid_of[relay]}); $((durable - appended_before)) appended meanwhile"
 }
 
 crash_broker() {
@@ -298,52 +313,70 @@ prepare() {
 check_journals() {
     local name
     for name in "${writers[@]}"; do
-        (($(grep -ac "^$name/[0-9]*/[0-9]*"$'\t' "$work/$name.journal") == expected_of[$name])) ||
-            fail "not every line of $name was acknowledged"
+        appended_of[$name]=$(grep -ac "^$name/[0-9]*/[0-9]*"$'\t' "$work/$name.journal" || true)
+        ((appended_of[$name] == expected_of[$name])) ||
+            fail "$name: ${expected_of[$name]} lines went in, but ${appended_of[$name]} were acknowledged"
     done
 }
 
-field() { # WRITER KEY: what the consumer found
-    sed -n 's/.*"'"$1"'":{\([^}]*\)}.*/,\1,/p' "$work/consumer.json" | sed -n 's/.*,"'"$2"'":\([0-9]*\),.*/\1/p'
+found() { # WRITER KEY: what its consumer found
+    local value
+    value=$(sed -n 's/.*[{,]"'"$2"'":\([0-9]*\)[,}].*/\1/p' "$work/$1.found")
+    [[ -n $value ]] || die "the consumer of $1 says nothing about $2: $(<"$work/$1.found")"
+    printf '%s\n' "$value"
 }
 
-row() { printf '%-12s %10s %10s %10s %11s %6s %13s %8s\n' "$@"; }
+row() { printf '%-12s %10s %10s %10s %11s %6s %13s %8s %8s\n' "$@"; }
 
+# Succeeds if all that was appended was confirmed and delivered, and nothing else.
 table() {
     local name key i value
-    local -a values total=(0 0 0 0 0 0 0)
-    row '' appended confirmed delivered duplicates lost 'out of order' changed
+    local -a values total=(0 0 0 0 0 0 0 0)
+    row '' appended confirmed delivered duplicates lost 'out of order' changed unknown
     for name in "${writers[@]}"; do
-        values=("${expected_of[$name]}" "${confirmed_of[$name]}")
-        for key in delivered duplicates lost out_of_order corrupt; do
-            value=$(field "$name" "$key")
-            values+=("${value:?the consumer said nothing about $key of $name}")
+        values=("${appended_of[$name]}" "${confirmed_of[$name]}")
+        for key in delivered duplicates lost out_of_order corrupt unexpected; do
+            value=$(found "$name" "$key")
+            values+=("$value")
         done
         for i in "${!values[@]}"; do total[i]=$((total[i] + values[i])); done
         row "$name" "${values[@]}"
     done
     row together "${total[@]}"
-    ((total[0] == total[1] && total[0] == total[2] && total[4] == 0 && total[5] == 0 && total[6] == 0))
+    ((total[0] == total[1] && total[0] == total[2] && total[4] + total[5] + total[6] + total[7] == 0))
+}
+
+running() { # PREFIX
+    local name
+    for name in "${!pid_of[@]}"; do
+        if [[ $name == "$1"* ]]; then return 0; fi
+    done
+    return 1
 }
 
 finish() {
     local sound=true
-    while [[ -n ${pid_of[journal-lines]:-}${pid_of[journal-orders]:-}${pid_of[journal-telemetry]:-} ]]; do look; done
+    while running journal-; do look; done
     check_journals
+    if [[ -n $lose ]]; then hide_a_delivery; fi
     touch "$work/done"
-    note="  (the consumer reads on)"
-    while [[ -z $consumer_status ]]; do look; done
+    note="  (the consumers read on)"
+    while running consumer-; do look; done
     count
     end_line
     printf '\n'
     table || sound=false
     printf '\n'
-    if [[ $sound != true ]] || ((consumer_status != 0)); then
-        say "the consumer's report: $(<"$work/consumer.json")"
-        fail "not everything arrived as it was appended"
-    fi
+    [[ $sound == true ]] || fail "not everything arrived as it was appended"
     say "Nothing lost, nothing out of order, nothing changed, with a relay and a broker killed on the way."
     say "Duplicates are what was on its way when one of them died; each has the identity of the first copy."
+}
+
+# For the consumer there is no difference between a delivery that it never gets and one more acknowledged record.
+hide_a_delivery() {
+    local next=$((appended_of[orders] + 1))
+    printf 'orders/1/%d\t%s\n' "$next" "acknowledged, and never delivered" >>"$work/orders.journal"
+    appended_of[orders]=$next
 }
 
 main() {
@@ -369,10 +402,13 @@ main() {
     url=$("$scripts/broker.sh" start "$work/broker")
     "$programs/zoutbox" init "$work/share" >/dev/null
     announce "started a broker of our own at $url"
+    declare_queues
     start_relay
-    for name in "${writers[@]}"; do start_writer "$name"; done
-    start_consumer
-    announce "started the relay (pid ${pid_of[relay]}), the writers and the consumer"
+    for name in "${writers[@]}"; do
+        start_writer "$name"
+        start_consumer "$name"
+    done
+    announce "started the relay (pid ${pid_of[relay]}), and for each writer a consumer that checks"
 
     last_progress=$SECONDS
     watch_until_confirmed $((expected / 5))
