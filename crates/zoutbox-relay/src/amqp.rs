@@ -117,7 +117,8 @@ impl AmqpPublisher {
     fn failed(&mut self, failure: Failure) -> Option<Event> {
         let reason = match failure {
             Failure::Refused(reason) if !self.was_up => {
-                return Some(Event::Failed(RelayError::Refused(reason)));
+                let broker = self.settings.to_string();
+                return Some(Event::Failed(RelayError::Refused { broker, reason }));
             }
             Failure::Refused(reason) | Failure::Passing(reason) => reason,
         };

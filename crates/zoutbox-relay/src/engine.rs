@@ -226,7 +226,9 @@ impl<P: Publisher> Engine<P> {
     }
 
     fn is_done(&self) -> bool {
-        let done = |slot: &Slot| slot.lane.is_caught_up() || slot.lane.is_halted();
+        // What was read in front of the place where a lane waits goes out first.
+        let waits = |slot: &Slot| slot.lane.is_halted() && slot.lane.held() == 0;
+        let done = |slot: &Slot| slot.lane.is_caught_up() || waits(slot);
         self.discovered && self.slots.iter().all(done)
     }
 

@@ -88,8 +88,13 @@ pub enum RelayError {
         reason: String,
     },
     /// The broker refuses what no retry will change.
-    #[error("the broker refuses: {0}")]
-    Refused(String),
+    #[error("the broker at {broker} refuses: {reason}")]
+    Refused {
+        /// Where it is, without credentials.
+        broker: String,
+        /// What it says.
+        reason: String,
+    },
     /// Another relay has taken over.
     #[error("another relay has taken over ({found}; this one had epoch {own}): stopping")]
     Fenced {
@@ -118,7 +123,7 @@ impl RelayError {
             Self::Reader(error) => error.kind(),
             Self::Option { .. } => ErrorKind::Invalid,
             Self::Fenced { .. } => ErrorKind::Fenced,
-            Self::Refused(_) | Self::NewerCheckpoint { .. } | Self::Output(_) => ErrorKind::Fatal,
+            Self::Refused { .. } | Self::NewerCheckpoint { .. } | Self::Output(_) => ErrorKind::Fatal,
         }
     }
 
@@ -129,7 +134,7 @@ impl RelayError {
             Self::Storage(error) | Self::Reader(ReaderError::Storage(error)) => storage_exit(error),
             Self::Reader(_) | Self::Output(_) => Exit::Io,
             Self::Option { .. } => Exit::Usage,
-            Self::Refused(_) => Exit::Unavailable,
+            Self::Refused { .. } => Exit::Unavailable,
             Self::Fenced { .. } => Exit::Temporary,
             Self::NewerCheckpoint { .. } => Exit::NewerFormat,
         }
