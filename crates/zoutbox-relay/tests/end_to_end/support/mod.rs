@@ -7,10 +7,10 @@ mod world;
 
 use std::time::Duration;
 
-pub(crate) use consumer::Consumer;
+pub(crate) use consumer::{Consumer, first_unequal};
 pub(crate) use queue::{Queue, TroubledBroker};
 pub(crate) use relay::{Ended, Relay};
-pub(crate) use world::{Producer, World};
+pub(crate) use world::{Producer, World, list, name};
 
 /// A safety net for what takes a moment; nothing is expected to come near it.
 pub(crate) const LONG: Duration = Duration::from_mins(2);

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use lapin::options::{
-    BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+    BasicPublishOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
@@ -79,18 +79,30 @@ impl Queue {
         }
     }
 
-    fn declare(&self, keys: &[&str]) {
+    /// Makes all of it, if it is not there.
+    pub(crate) fn declare(&self, keys: &[&str]) {
         runtime().block_on(async {
             let (_connection, channel) = self.connect().await;
             let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
             let exchange = self.exchange.as_str().into();
-            channel.exchange_declare(exchange, ExchangeKind::Topic, options, FieldTable::default()).await.unwrap();
+            channel
+                .exchange_declare(exchange, ExchangeKind::Topic, options, FieldTable::default())
+                .await
+                .unwrap();
             let mut arguments = FieldTable::default();
             arguments.insert("x-queue-type".into(), AMQPValue::LongString(self.kind.into()));
             let name = self.name.as_str().into();
             channel.queue_declare(name, QueueDeclareOptions::durable(), arguments).await.unwrap();
         });
         self.bind(keys);
+    }
+
+    pub(crate) fn delete_exchange(&self) {
+        runtime().block_on(async {
+            let (_connection, channel) = self.connect().await;
+            let options = ExchangeDeleteOptions::default();
+            channel.exchange_delete(self.exchange.as_str().into(), options).await.unwrap();
+        });
     }
 
     /// Binds the queue with these keys, too.
@@ -100,7 +112,10 @@ impl Queue {
             for key in keys {
                 let (queue, exchange) = (self.name.as_str().into(), self.exchange.as_str().into());
                 let options = QueueBindOptions::default();
-                channel.queue_bind(queue, exchange, (*key).into(), options, FieldTable::default()).await.unwrap();
+                channel
+                    .queue_bind(queue, exchange, (*key).into(), options, FieldTable::default())
+                    .await
+                    .unwrap();
             }
         });
     }
@@ -114,7 +129,10 @@ impl Queue {
             let properties = BasicProperties::default().with_delivery_mode(2);
             let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
             let confirm = channel.basic_publish(exchange, key, options, b"mark", properties).await.unwrap();
-            assert!(matches!(confirm.await.unwrap(), lapin::Confirmation::Ack(None)), "the mark went nowhere");
+            assert!(
+                matches!(confirm.await.unwrap(), lapin::Confirmation::Ack(None)),
+                "the mark went nowhere"
+            );
         });
     }
 

@@ -49,10 +49,26 @@ impl Relay {
         Self::start_with(root, arguments, &[])
     }
 
+    /// With a standard output that is closed at its other end.
+    pub(crate) fn start_unread<A: AsRef<OsStr>>(root: &Path, arguments: impl IntoIterator<Item = A>) -> Self {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        Self::spawn(root, arguments, &[], writer.into())
+    }
+
     pub(crate) fn start_with<A: AsRef<OsStr>>(
         root: &Path,
         arguments: impl IntoIterator<Item = A>,
         environment: &[(&str, &str)],
+    ) -> Self {
+        Self::spawn(root, arguments, environment, Stdio::piped())
+    }
+
+    fn spawn<A: AsRef<OsStr>>(
+        root: &Path,
+        arguments: impl IntoIterator<Item = A>,
+        environment: &[(&str, &str)],
+        stdout: Stdio,
     ) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_zoutbox-relay"))
             .arg("--root")
@@ -61,23 +77,23 @@ impl Relay {
             .env_clear()
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let (log, output) = (Arc::new(Mutex::new(String::new())), Arc::new(Mutex::new(Vec::new())));
-        let (stderr, stdout) = (child.stderr.take().unwrap(), child.stdout.take().unwrap());
+        let (stderr, stdout) = (child.stderr.take().unwrap(), child.stdout.take());
         let (to_log, to_output) = (Arc::clone(&log), Arc::clone(&output));
-        let readers = vec![
-            thread::spawn(move || {
-                lines(stderr, |line| {
-                    let mut log = to_log.lock().unwrap();
-                    log.push_str(line);
-                    log.push('\n');
-                });
-            }),
-            thread::spawn(move || lines(stdout, |line| to_output.lock().unwrap().push(line.to_owned()))),
-        ];
+        let mut readers = vec![thread::spawn(move || {
+            lines(stderr, |line| {
+                let mut log = to_log.lock().unwrap();
+                log.push_str(line);
+                log.push('\n');
+            });
+        })];
+        readers.extend(stdout.map(|stdout| {
+            thread::spawn(move || lines(stdout, |line| to_output.lock().unwrap().push(line.to_owned())))
+        }));
         Self { child, log, output, readers }
     }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use zoutbox_format::layout::SegmentName;
 use zoutbox_format::{Checkpoint, WriterId};
 use zoutbox_storage::{Share, System};
 use zoutbox_test_support::{TestRoot, test_roots, wait_until};
@@ -71,13 +72,14 @@ impl World {
     /// The files below `dead/<writer>/`, in order, with their content.
     pub(crate) fn dead(&self, writer: &str) -> Vec<(String, Value)> {
         let directory = self.share.layout.dead(&WriterId::new(writer).unwrap());
-        let letter = |path: PathBuf| (name(&path), serde_json::from_slice(&fs::read(&path).unwrap()).unwrap());
+        let letter =
+            |path: PathBuf| (name(&path), serde_json::from_slice(&fs::read(&path).unwrap()).unwrap());
         list(&directory).into_iter().map(letter).collect()
     }
 
     /// The segments of a writer, in order.
     pub(crate) fn segments(&self, writer: &str) -> Vec<PathBuf> {
-        let is_segment = |path: &PathBuf| name(path).ends_with(".seg") || name(path).ends_with(".open");
+        let is_segment = |path: &PathBuf| SegmentName::parse(&name(path)).is_some();
         list(&self.directory(writer)).into_iter().filter(is_segment).collect()
     }
 }
