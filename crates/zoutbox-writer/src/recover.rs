@@ -69,7 +69,7 @@ pub(crate) fn recover(
     let writer = writer.clone();
     let context = Context { system, share, writer, directory, options, claim, zero_ahead };
     let (names, prepared) = sweep(&context)?;
-    // A name may have become visible without being durable; what the next header refers to must be.
+    // Names may be visible without being durable: those that the next header refers to, and the lock file's, which keeps the epochs.
     context.system.disk.sync_dir(&context.directory)?;
     let newest = names.last().map(|name| read_end(&context, *name)).transpose()?;
     let ends = ends(&context, &names, newest.as_ref().map(|found| found.end_offset))?;
@@ -102,7 +102,6 @@ fn claim_epoch(
         None => (confirmed.map_or(claimed, |position| position.next_sequence.max(claimed)), None),
     };
     context.claim.take_epoch(epoch, next_sequence)?;
-    context.system.disk.sync_dir(&context.directory)?;
     Ok(Start { epoch, next_sequence, previous })
 }
 
