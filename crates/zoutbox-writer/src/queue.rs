@@ -116,3 +116,47 @@ impl Queue {
         groups
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue() -> Queue {
+        Queue::new(Arc::new(WriterId::new("orders").unwrap()), 1000)
+    }
+
+    fn sizes(group: &Group) -> Vec<usize> {
+        group.bodies.iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn records_share_a_commit_up_to_its_bytes_and_a_larger_one_gets_its_own() {
+        let mut queue = queue();
+        let header = FRAME_HEADER_LENGTH;
+        for length in [500 - header, 500 - header, 1, 5000, 2] {
+            drop(queue.push(vec![0; length]));
+        }
+        let mut groups = Vec::new();
+        while let Some(group) = queue.take() {
+            groups.push(sizes(&group));
+            queue.finish();
+        }
+        assert_eq!(groups, [vec![500 - header, 500 - header], vec![1], vec![5000], vec![2]]);
+        assert_eq!((queue.bytes(), queue.waiting()), (0, 0));
+    }
+
+    #[test]
+    fn one_commit_is_in_flight_at_a_time_and_its_bytes_count_until_it_is_finished() {
+        let mut queue = queue();
+        drop(queue.push(vec![0; 900]));
+        drop(queue.push(vec![0; 800]));
+        assert!(queue.is_next_full());
+        assert!(queue.take().is_some() && queue.take().is_none());
+        assert_eq!((queue.bytes(), queue.waiting()), (1700 + 2 * FRAME_HEADER_LENGTH as u64, 1));
+        assert_eq!(queue.unfinished().len(), 2);
+        assert!(queue.finish().is_some() && queue.finish().is_none());
+        assert_eq!(queue.bytes(), 800 + FRAME_HEADER_LENGTH as u64);
+        assert_eq!(queue.drain().len(), 1);
+        assert_eq!((queue.bytes(), queue.waiting()), (0, 0));
+    }
+}
