@@ -122,6 +122,20 @@ fn after_a_nack_the_lane_drains_and_resends_from_the_first_unconfirmed_record() 
 }
 
 #[test]
+fn behind_a_nack_nothing_more_goes_out_until_what_is_out_is_certain() {
+    let mut lane = lane(LaneOptions::default());
+    let (generation, _) = generation(&outputs(&mut lane, NOW));
+    lane.handle(Input::Read { generation, items: items(1..=4), end: ReadEnd::CaughtUp }, NOW);
+    assert!(matches!(lane.poll(true, true, NOW), Some(Output::Publish(_))));
+    assert!(matches!(lane.poll(true, true, NOW), Some(Output::Publish(_))));
+    lane.handle(Input::Nacked(key(1)), NOW);
+    assert!(published(&outputs(&mut lane, NOW)).is_empty(), "3 and 4 would overtake 1");
+    settle(&mut lane, [2], NOW);
+    outputs(&mut lane, NOW);
+    assert_eq!(feed(&mut lane, 1..=4, LATER), [1]);
+}
+
+#[test]
 fn after_a_lost_connection_everything_above_the_watermark_is_read_and_published_again() {
     let mut lane = lane(LaneOptions::default());
     feed(&mut lane, 1..=4, NOW);
