@@ -5,6 +5,7 @@
 //! timings on a shared machine make poor tests.
 
 mod cli;
+mod interrupt;
 mod machine;
 mod measure;
 mod process;
@@ -106,7 +107,15 @@ fn with_broker(args: &RelayArgs, measure: impl FnOnce(&Path, &Broker, &Path) -> 
     let relay = args.relay.clone().map_or_else(relay::build_relay, Ok)?;
     let work = work_dir(args.common.dir.as_deref())?;
     print!("{}", machine::describe(work.path())?);
-    let broker = Broker::start(&work.path().join("broker"))?;
+    let (root, broker) = (work.path().to_owned(), work.path().join("broker"));
+    let node = broker.clone();
+    interrupt::clean_up_first(move || {
+        let stopped = Broker::stop(&node).and_then(|()| Ok(std::fs::remove_dir_all(&root)?));
+        if let Err(error) = stopped {
+            eprintln!("zoutbox-bench: {error:#}");
+        }
+    })?;
+    let broker = Broker::start(&broker)?;
     let measured = measure(&relay, &broker, work.path());
     drop(broker);
     measured?;

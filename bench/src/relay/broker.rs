@@ -43,6 +43,11 @@ impl Broker {
         Ok(Self { dir: dir.to_owned(), url, pid, runtime, channel, _connection: connection })
     }
 
+    /// Ends the node whose files lie in `dir`, if there is one.
+    pub(crate) fn stop(dir: &Path) -> Result<()> {
+        script(&["stop"], dir).map(drop)
+    }
+
     /// Where clients connect.
     pub(crate) fn url(&self) -> &str {
         &self.url
@@ -85,7 +90,7 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        if let Err(error) = script(&["stop"], &self.dir) {
+        if let Err(error) = Self::stop(&self.dir) {
             eprintln!("zoutbox-bench: {error:#}");
         }
     }

@@ -66,7 +66,7 @@ pub(crate) fn start(started: &Started) -> String {
         started.records,
         started.rounds.len()
     );
-    let heads = ["first ms", "all ms", "peak MiB", "anonymous MiB", "under 64 MiB"];
+    let heads = ["first ms", "all ms", "peak MiB", "anon MiB", "under 64"];
     text += &line("round", &cells(&heads));
     for (number, round) in (1..).zip(&started.rounds) {
         let row = [
