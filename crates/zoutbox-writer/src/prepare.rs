@@ -73,7 +73,7 @@ fn taken(context: &Context, path: &Path) -> WriterError {
 }
 
 /// Fills the file with zeros, so that later syncs have no blocks to allocate. Only a matter of speed: without room for them
-/// the file is left empty.
+/// the file is left empty, and where that fails the file is given up and another one used without.
 fn fill(context: &Context, file: &dyn DiskFile, zeros: u64) -> Result<u64, StorageError> {
     let space = context.system.disk.space(&context.directory)?;
     if space.available < zeros.saturating_add(context.options.min_free_space) {
@@ -83,13 +83,7 @@ fn fill(context: &Context, file: &dyn DiskFile, zeros: u64) -> Result<u64, Stora
     while offset < zeros {
         let piece = usize::try_from(zeros - offset).unwrap_or(usize::MAX).min(ZEROS.len());
         let written = file.write_at(ZEROS.get(..piece).unwrap_or_default(), offset);
-        if let Err(error) = written.and_then(|()| file.sync()) {
-            if error.kind() != zoutbox_storage::ErrorKind::Full {
-                return Err(error);
-            }
-            file.set_length(0)?;
-            return Ok(0);
-        }
+        written.and_then(|()| file.sync())?;
         offset += piece as u64;
     }
     Ok(zeros)

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use support::{World, id, put, record, small};
 use zoutbox_format::checkpoint::{Checkpoint, Position};
-use zoutbox_format::{Epoch, Sequence};
+use zoutbox_format::{Epoch, Sequence, ShareId};
 use zoutbox_storage::{ErrorKind, Operation};
 use zoutbox_writer::{Limit, Options, Ticket, WhenFull, WriterError};
 
@@ -253,9 +253,12 @@ fn what_the_broker_has_not_confirmed_counts_until_the_checkpoint_says_otherwise(
         position: Position { segment: log.segments[0].id, offset: 4000, next_sequence: Sequence::new(2) },
         saved_ms: 0,
     };
-    world.disk.put("/share/relay/checkpoints/orders", b"damaged");
-    writer.tick();
-    assert!(full(put(&mut writer, &"x".repeat(3000)).unwrap_err()), "nothing is known to be confirmed");
+    let foreign = Checkpoint { share: ShareId::from_bytes([9; 16]), ..checkpoint.clone() };
+    for useless in [&b"damaged"[..], &foreign.encode()] {
+        world.disk.put("/share/relay/checkpoints/orders", useless);
+        writer.tick();
+        assert!(full(put(&mut writer, &"x".repeat(3000)).unwrap_err()), "nothing is known to be confirmed");
+    }
     world.disk.put("/share/relay/checkpoints/orders", &checkpoint.encode());
     writer.tick();
     put(&mut writer, &"x".repeat(3000)).unwrap();

@@ -139,6 +139,43 @@ fn an_append_whose_rewrite_fails_too_is_unknown_and_its_identity_is_never_used_a
 }
 
 #[test]
+fn what_was_prepared_for_an_epoch_in_doubt_is_not_used_and_removed() {
+    let world = World::new();
+    let mut writer = world.stepped(small()).unwrap();
+    put(&mut writer, "a").unwrap();
+    writer.prepare_ahead();
+    assert_eq!(world.names("next-"), ["next-00000000000000000001"]);
+    world.disk.fail(Operation::Sync, ".open", 0, 1, io::ErrorKind::Other);
+    world.disk.fail(Operation::Read, "writer.lock", 0, 1, io::ErrorKind::Interrupted);
+    assert_eq!(put(&mut writer, "b").unwrap_err().kind(), ErrorKind::Unknown);
+    world.disk.forget_calls();
+    assert_eq!(put(&mut writer, "c").unwrap(), id(2, 2));
+    let renamed = world.disk.calls().into_iter().find(|(operation, _)| *operation == Operation::Rename);
+    assert!(renamed.unwrap().1.ends_with("next-00000000000000000002"));
+    assert!(world.names("next-").is_empty());
+}
+
+#[test]
+fn segments_are_zeroed_ahead_only_where_there_is_room() {
+    for (room, failing, zeroed) in [(u64::MAX, false, true), (10_000, false, false), (u64::MAX, true, false)]
+    {
+        let world = World::new();
+        world.disk.set_capacity(Some(room));
+        let options = Options { zero_ahead: ZeroAhead::Always, min_free_space: 0, ..small() };
+        let mut writer = world.stepped(options).unwrap();
+        if failing {
+            world.disk.fail(Operation::Write, "next-", 0, 1, io::ErrorKind::QuotaExceeded);
+        }
+        writer.prepare_ahead();
+        put(&mut writer, "a").unwrap();
+        let name = world.names(".open").remove(0);
+        let length = world.disk.content(&format!("{ROOT}/writers/{WRITER}/{name}")).len();
+        assert_eq!(length == 64 * 1024, zeroed, "{length} bytes with room for {room}");
+        assert_eq!(payloads(&world), ["a"]);
+    }
+}
+
+#[test]
 fn a_first_commit_that_fails_leaves_no_named_segment_and_is_definitely_not_written() {
     for operation in [Operation::Write, Operation::Sync, Operation::Rename, Operation::Create] {
         let world = World::new();

@@ -222,10 +222,8 @@ fn a_writer_that_was_taken_over_can_acknowledge_nothing_more() {
     }
 }
 
-#[test]
-fn a_lock_file_that_names_a_later_epoch_fences() {
-    let world = World::new();
-    let mut writer = world.stepped(small()).unwrap();
+/// Somebody else has taken epoch 9, though the lock was not theirs to take.
+fn take_epoch_9(world: &World) {
     let holder =
         zoutbox_format::Holder { epoch: Epoch::new(9), next_sequence: None, host: "host-b".into(), pid: 1 };
     let other = zoutbox_storage::Disk::open(
@@ -234,6 +232,26 @@ fn a_lock_file_that_names_a_later_epoch_fences() {
         zoutbox_storage::OpenMode::Write,
     );
     other.unwrap().write_at(&holder.encode(), 0).unwrap();
+}
+
+#[test]
+fn before_a_commit_is_written_again_the_claim_is_proven_again() {
+    let world = World::new();
+    let mut writer = world.stepped(small()).unwrap();
+    put(&mut writer, "a").unwrap();
+    writer.prepare_ahead();
+    take_epoch_9(&world);
+    world.disk.fail(Operation::Sync, ".open", 0, 1, std::io::ErrorKind::Other);
+    assert_eq!(put(&mut writer, "b").unwrap_err().kind(), ErrorKind::Unknown);
+    assert!(matches!(put(&mut writer, "c").unwrap_err(), WriterError::Fenced { .. }));
+    assert_eq!(world.names(".open").len(), 1);
+}
+
+#[test]
+fn a_lock_file_that_names_a_later_epoch_fences() {
+    let world = World::new();
+    let mut writer = world.stepped(small()).unwrap();
+    take_epoch_9(&world);
     assert!(matches!(put(&mut writer, "a").unwrap_err(), WriterError::Fenced { .. }));
     world.disk.forget_calls();
     assert!(matches!(put(&mut writer, "a").unwrap_err(), WriterError::Fenced { .. }));
