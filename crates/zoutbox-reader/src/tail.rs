@@ -71,7 +71,7 @@ pub enum Stop {
     Damaged(Damage),
 }
 
-/// Follows one writer's log. See the [module](self).
+/// Follows one writer's log across segments, epochs, torn tails, and up to damage.
 #[derive(Debug)]
 pub struct Tail {
     system: System,

@@ -50,7 +50,7 @@ enum Life {
     Stopped,
 }
 
-/// One writer's path through the relay. See the [module](self).
+/// One writer's path through the relay.
 ///
 /// Feed it with [`Lane::handle`] and then call [`Lane::poll`] until it has no more to say. It asks to be polled again at
 /// [`Lane::deadline`] at the latest.

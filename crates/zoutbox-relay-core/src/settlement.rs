@@ -65,7 +65,7 @@ pub struct Outcome<K, R> {
     pub verdict: Verdict<R>,
 }
 
-/// Tracks the publishes of one channel, from the first to its loss. See the [module](self).
+/// Tracks the publishes of one channel, from the first to its loss.
 ///
 /// `K` names a record, `R` is a reason for a return.
 #[derive(Debug)]
