@@ -33,7 +33,8 @@ fn a_broker_that_is_killed_or_stopped_and_comes_back_costs_nothing() {
                 thread::sleep(Duration::from_millis(10));
             }
         });
-        let harms = [Broker::kill, Broker::stop];
+        // In this order: RabbitMQ 3.10 does not bring back a quorum queue that was declared right before the kill.
+        let harms = [Broker::stop, Broker::kill];
         let _end = Raise(&over);
         for (before, harm) in harms.into_iter().enumerate() {
             consumer.wait_for_count(consumer.count() + 500);

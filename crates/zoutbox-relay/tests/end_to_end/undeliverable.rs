@@ -97,3 +97,24 @@ fn a_lane_halts_in_front_of_an_unroutable_record_until_a_queue_takes_it_and_the_
         assert_eq!(first_unequal(&consumer.last_deliveries("orders"), &all), None, "{kind}: order");
     }
 }
+
+#[test]
+fn a_record_is_not_passed_before_its_dead_letter_is_written() {
+    let (world, queue) = (World::new(), Queue::new(Broker::shared(), "no-letter", &["kept.#"]));
+    let mut orders = world.writer("orders");
+    orders.append((10..=12).map(|number| Record::new("kept.x", format!("number {number}"))));
+    orders.append([Record::new("lost.x", "number 13"), Record::new("kept.x", "number 14")]);
+    let directory = world.share.layout.dead(&orders.id);
+    std::fs::write(&directory, "in the way").unwrap();
+    let letters = queue.with(&["--on-undeliverable", "dead-letter"]);
+    let relay = Relay::start(world.root(), letters.as_slice());
+    relay.wait_for_log(&directory.display().to_string());
+    relay.stop();
+    assert_eq!(world.confirmed("orders"), 4, "the checkpoint is not right in front of it");
+    std::fs::remove_file(&directory).unwrap();
+    let relay = Relay::start(world.root(), letters.as_slice());
+    world.wait_until_confirmed(&orders);
+    relay.stop();
+    let dead = world.dead("orders").into_iter().map(|(_, letter)| letter["record"]["payload"].clone());
+    assert_eq!(dead.collect::<Vec<_>>(), ["number 13"]);
+}

@@ -10,6 +10,7 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ConnectionProperties};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use zoutbox_test_support::wait_until;
 use zoutbox_writer::{Record, RecordId};
 
@@ -17,6 +18,7 @@ use super::queue::runtime;
 use super::{LONG, Producer, Queue};
 
 const AGAIN: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Consumes one queue until dropped, also from a broker that goes and comes back.
 pub(crate) struct Consumer {
@@ -175,12 +177,22 @@ async fn consume(url: String, queue: String, came: Arc<Mutex<Vec<Delivery>>>) {
     }
 }
 
-async fn consume_once(url: &str, queue: &str, came: &Mutex<Vec<Delivery>>) -> lapin::Result<()> {
+async fn subscribe(url: &str, queue: &str) -> lapin::Result<(Connection, lapin::Consumer)> {
     let connection = Connection::connect(url, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
     channel.basic_qos(500, BasicQosOptions::default()).await?;
     let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-    let mut consumer = channel.basic_consume(queue.into(), "".into(), options, arguments).await?;
+    let consumer = channel.basic_consume(queue.into(), "".into(), options, arguments).await?;
+    Ok((connection, consumer))
+}
+
+async fn consume_once(url: &str, queue: &str, came: &Mutex<Vec<Delivery>>) -> lapin::Result<()> {
+    // A broker that is just starting does not always answer.
+    let Ok(subscribed) = timeout(PATIENCE, subscribe(url, queue)).await else {
+        eprintln!("{queue}: subscribing hangs, trying again");
+        return Ok(());
+    };
+    let (_connection, mut consumer) = subscribed?;
     while let Some(delivery) = consumer.next().await {
         let delivery = delivery?;
         let acker = delivery.acker.clone();

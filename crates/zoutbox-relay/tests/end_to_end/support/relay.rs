@@ -168,6 +168,9 @@ impl Drop for Relay {
             drop(self.child.kill());
             drop(self.child.wait());
         }
+        if thread::panicking() {
+            eprintln!("a relay of the test that fails said:\n{}", self.log());
+        }
         // No run of any test may show a password.
         assert!(thread::panicking() || !self.log().contains("guest:guest"), "a password:\n{}", self.log());
     }
