@@ -12,6 +12,7 @@
 //! Nothing here writes to the share, and nothing here trusts a name, a size or a time: only headers, frames and seals count.
 //! All calls block.
 
+mod batch;
 mod checkpoint;
 mod damage;
 mod discover;
@@ -21,9 +22,10 @@ mod segment;
 mod tail;
 mod watch;
 
+pub use batch::{Batch, LogRecord, Stop};
 pub use checkpoint::{BadCheckpoint, StoredCheckpoint, checkpoint};
 pub use damage::{Damage, DamageReason};
 pub use discover::{Writers, segments, writers};
 pub use error::ReaderError;
-pub use tail::{Batch, LogRecord, Stop, Tail};
+pub use tail::Tail;
 pub use watch::{Hint, Watcher};

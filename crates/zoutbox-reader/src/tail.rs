@@ -14,11 +14,9 @@
 //! A segment of an epoch that was taken over, written after the take-over (by a process that did not know yet), is in nobody's
 //! chain and was never acknowledged: it is passed by.
 
-use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::Bytes;
 use zoutbox_format::checkpoint::Position;
 use zoutbox_format::layout::SegmentName;
 use zoutbox_format::{
@@ -26,6 +24,7 @@ use zoutbox_format::{
 };
 use zoutbox_storage::{DiskFile, Share, System};
 
+use crate::batch::{Assembly, Batch, Part, Stop};
 use crate::damage::{Damage, DamageReason};
 use crate::discover::segments_in;
 use crate::error::ReaderError;
@@ -34,42 +33,6 @@ use crate::segment::{Opened, Segment, open};
 /// How long a live segment must stand still at bytes that are no frame before it is searched for sound frames behind them. A
 /// commit is visible in parts for much shorter than that.
 const STILL: Duration = Duration::from_secs(5);
-
-/// A record as it lies in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogRecord {
-    /// Its epoch.
-    pub epoch: Epoch,
-    /// Its sequence.
-    pub sequence: Sequence,
-    /// The segment it lies in, and the place in front of the record that follows: what a checkpoint says once this record and all
-    /// before it are confirmed.
-    pub after: Position,
-    /// Where its frame starts, in bytes.
-    pub offset: u64,
-    /// Its encoding: see [`zoutbox_format::RecordRef::decode`].
-    pub body: Bytes,
-}
-
-/// What [`Tail::read`] found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Batch {
-    /// Records, in order.
-    pub records: Vec<LogRecord>,
-    /// Why there are no more.
-    pub stop: Stop,
-}
-
-/// Why a batch ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stop {
-    /// The budget is used up: read again at once.
-    Budget,
-    /// Nothing more is there yet.
-    CaughtUp,
-    /// Acknowledged records can't be read. Reading again stops here again, until [`Tail::skip_damage`].
-    Damaged(Damage),
-}
 
 /// Follows one writer's log across segments, epochs, torn tails, and up to damage.
 #[derive(Debug)]
@@ -576,34 +539,5 @@ impl Current {
                 batch.parts.push(Part { epoch: segment.epoch, sequence, after, offset, body });
             }
         }
-    }
-}
-
-/// A batch in the making: all bodies in one buffer.
-#[derive(Default)]
-struct Assembly {
-    bytes: Vec<u8>,
-    parts: Vec<Part>,
-}
-
-struct Part {
-    epoch: Epoch,
-    sequence: Sequence,
-    after: Position,
-    offset: u64,
-    body: Range<usize>,
-}
-
-impl Assembly {
-    fn finish(self, stop: Stop) -> Batch {
-        let bytes = Bytes::from(self.bytes);
-        let record = |part: Part| LogRecord {
-            epoch: part.epoch,
-            sequence: part.sequence,
-            after: part.after,
-            offset: part.offset,
-            body: bytes.slice(part.body),
-        };
-        Batch { records: self.parts.into_iter().map(record).collect(), stop }
     }
 }
