@@ -5,12 +5,14 @@
 
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
+use std::pin::Pin;
+use std::task::{Poll, Waker};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, PublisherConfirm};
 
 use super::broker::QUEUE;
 
@@ -51,20 +53,18 @@ async fn publish_all(args: &BareArgs) -> Result<()> {
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     let mut in_flight = VecDeque::with_capacity(args.window);
     for sequence in 1..=args.records {
-        if in_flight.len() >= args.window
-            && let Some(oldest) = in_flight.pop_front()
-        {
-            confirmed(oldest).await?;
+        if in_flight.len() >= args.window {
+            take_confirmed(&mut in_flight).await?;
         }
         in_flight.push_back(publish(&channel, sequence, &payload).await?);
     }
-    for confirm in in_flight {
-        confirmed(confirm).await?;
+    while !in_flight.is_empty() {
+        take_confirmed(&mut in_flight).await?;
     }
     Ok(())
 }
 
-async fn publish(channel: &Channel, sequence: u64, payload: &[u8]) -> Result<lapin::PublisherConfirm> {
+async fn publish(channel: &Channel, sequence: u64, payload: &[u8]) -> Result<PublisherConfirm> {
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
     let publish =
         channel.basic_publish(ShortString::from(""), QUEUE.into(), options, payload, properties(sequence));
@@ -85,8 +85,23 @@ fn properties(sequence: u64) -> BasicProperties {
         .with_headers(headers)
 }
 
-async fn confirmed(confirm: lapin::PublisherConfirm) -> Result<()> {
-    let confirmation = confirm.await.context("awaiting a confirm")?;
+/// Waits for the oldest confirm, and takes with it all that came together with it: a broker confirms many at once, and
+/// sleeping for each of them would cost more than publishing.
+async fn take_confirmed(in_flight: &mut VecDeque<PublisherConfirm>) -> Result<()> {
+    if let Some(oldest) = in_flight.pop_front() {
+        confirmed(oldest.await)?;
+    }
+    while let Some(oldest) = in_flight.front_mut()
+        && let Poll::Ready(result) = Pin::new(oldest).poll(&mut std::task::Context::from_waker(Waker::noop()))
+    {
+        in_flight.pop_front();
+        confirmed(result)?;
+    }
+    Ok(())
+}
+
+fn confirmed(result: lapin::Result<Confirmation>) -> Result<()> {
+    let confirmation = result.context("awaiting a confirm")?;
     ensure!(matches!(confirmation, Confirmation::Ack(None)), "not confirmed: {confirmation:?}");
     Ok(())
 }
