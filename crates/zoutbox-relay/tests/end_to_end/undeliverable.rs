@@ -88,6 +88,8 @@ fn a_lane_halts_in_front_of_an_unroutable_record_until_a_queue_takes_it_and_the_
         queue.bind(&["lost.#"]);
         world.wait_until_confirmed(&orders);
         relay.stop();
+        queue.mark();
+        consumer.ids_before_the_mark();
         consumer.wait_for(
             &[&orders, &sound].map(|p| p.appended.iter()).into_iter().flatten().collect::<Vec<_>>(),
         );
