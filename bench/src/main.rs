@@ -24,7 +24,7 @@ use crate::cli::{BacklogArgs, Cli, Command, LatencyArgs, RelayArgs, StartArgs, T
 use crate::measure::{latency, relay_backlog, relay_start, throughput};
 use crate::relay::Broker;
 use crate::side::AppendSide;
-use crate::sides::{Bare, OkayWal, Postgres, RaftEngine, Sqlite, Zoutbox};
+use crate::sides::{Bare, OkayWal, Postgres, RaftEngine, Sqlite, Tasks, Threads};
 
 fn main() -> Result<()> {
     match Cli::parse().command {
@@ -38,7 +38,7 @@ fn main() -> Result<()> {
 
 fn append_latency(args: &LatencyArgs) -> Result<()> {
     let sides: Vec<Box<dyn AppendSide>> =
-        vec![Box::new(Bare::growing(1)), Box::new(Bare::zeroed(1)), Box::new(Zoutbox::threads())];
+        vec![Box::new(Bare::growing(1)), Box::new(Bare::zeroed(1)), Box::new(Threads::default())];
     let sides = chosen(sides, &args.sides.sides)?;
     let work = work_dir(args.sides.common.dir.as_deref())?;
     print!("{}", machine::describe(work.path())?);
@@ -54,8 +54,8 @@ fn append_throughput(args: &ThroughputArgs) -> Result<()> {
     let sides: Vec<Box<dyn AppendSide>> = vec![
         Box::new(Bare::growing(callers)),
         Box::new(Bare::zeroed(callers)),
-        Box::new(Zoutbox::threads()),
-        Box::new(Zoutbox::one_thread(callers)),
+        Box::new(Threads::default()),
+        Box::new(Tasks::new(callers)),
         Box::new(OkayWal::default()),
         Box::new(RaftEngine::default()),
         Box::new(Sqlite::default()),

@@ -21,8 +21,8 @@ pub(crate) trait AppendSide: Send + Sync {
         Ok(())
     }
 
-    /// How many threads append when there are `callers` callers. Only the bare loop, which is its own group commit,
-    /// needs fewer.
+    /// How many threads append when there are `callers` callers. The bare loop, which is its own group commit, and tasks need
+    /// fewer.
     fn threads(&self, callers: usize) -> usize {
         callers
     }

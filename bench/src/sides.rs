@@ -12,4 +12,4 @@ pub(crate) use self::okaywal::OkayWal;
 pub(crate) use self::postgres::Postgres;
 pub(crate) use self::raft_engine::RaftEngine;
 pub(crate) use self::sqlite::Sqlite;
-pub(crate) use self::zoutbox::Zoutbox;
+pub(crate) use self::zoutbox::{Tasks, Threads};
