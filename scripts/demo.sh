@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # zoutbox on this machine, with real crashes: three writers append to a share while a relay publishes to a RabbitMQ of our
-# own. In the middle the relay is killed with SIGKILL, then the broker. Consumers check every identity, the order and every byte.
+# own. In the middle the relay is killed with SIGKILL, then the broker. A consumer checks every identity, the order and every byte.
 #
 #   scripts/demo.sh [FILE]     FILE: lines to append, a record each; else the machine's package log
 #
@@ -8,7 +8,7 @@
 # started, and one that runs is not touched. All else is below one temporary directory and goes with it, also on Ctrl-C.
 #
 # ZOUTBOX_DEMO_RECORDS   records of each of the two generated streams
-# ZOUTBOX_DEMO_LOSE=1    the consumers miss one delivery: shows that the demo notices
+# ZOUTBOX_DEMO_LOSE=1    the consumer overlooks one delivery: shows that the demo notices
 #
 # Exit codes: 0 everything arrived, in order, unchanged; 3 something was lost, out of order or changed; 1 anything else.
 set -euo pipefail
@@ -17,7 +17,7 @@ readonly records=${ZOUTBOX_DEMO_RECORDS:-120000}
 readonly lose=${ZOUTBOX_DEMO_LOSE:-}
 readonly append_seconds=20 # how long the writers take for their lines
 readonly stall_seconds=120 # without any progress, something is broken
-readonly exchange=zoutbox-demo
+readonly queue=zoutbox-demo
 readonly package_logs=(/var/log/dpkg.log /var/log/dpkg.log.1 /var/lib/dpkg/status /var/log/apt/history.log
     /var/log/dnf.rpm.log /var/log/pacman.log /lib/apk/db/installed /etc/services)
 
@@ -116,29 +116,18 @@ build() {
     programs=$target/release
 }
 
-# A quorum queue for each writer, so that each has a consumer of its own to count for it.
-declare_queues() {
-    local name queues='' bindings=''
-    for name in "${writers[@]}"; do
-        queues+=",{\"name\":\"$name\",\"vhost\":\"/\",\"durable\":true,\"auto_delete\":false,
-            \"arguments\":{\"x-queue-type\":\"quorum\"}}"
-        bindings+=",{\"source\":\"$exchange\",\"vhost\":\"/\",\"destination\":\"$name\",\"destination_type\":\"queue\",
-            \"routing_key\":\"$name.#\",\"arguments\":{}}"
-    done
-    printf '{"exchanges":[{"name":"%s","vhost":"/","type":"topic","durable":true,"auto_delete":false,"internal":false,
-        "arguments":{}}],"queues":[%s],"bindings":[%s]}' "$exchange" "${queues#,}" "${bindings#,}" >"$work/definitions.json"
-    "$scripts/broker.sh" ctl "$work/broker" --silent import_definitions "$work/definitions.json"
-}
-
 start_relay() {
-    "$programs/zoutbox-relay" --root "$work/share" --amqp "$url" --exchange "$exchange" >>"$work/relay.log" 2>&1 &
+    "$programs/zoutbox-relay" --root "$work/share" --amqp "$url" --declare-queue "$queue" >>"$work/relay.log" 2>&1 &
     pid_of[relay]=$!
 }
 
-start_consumer() { # WRITER
-    "$programs/examples/check_consumer" --amqp "$url" --queue "$1" --journal "$work/$1.journal" \
-        --done-file "$work/done" >"$work/$1.found" 2>"$work/consumer-$1.log" &
-    pid_of[consumer-$1]=$!
+start_consumer() {
+    local name
+    local -a arguments=(--amqp "$url" --queue "$queue" --done-file "$work/done")
+    for name in "${writers[@]}"; do arguments+=(--journal "$work/$name.journal"); done
+    if [[ -n $lose ]]; then arguments+=(--overlook-one); fi
+    "$programs/examples/check_consumer" "${arguments[@]}" >"$work/found" 2>"$work/consumer.log" &
+    pid_of[consumer]=$!
 }
 
 # Hands out a file evenly over the time, in pieces that end in the middle of lines.
@@ -200,17 +189,14 @@ count() {
         sed -n 's/^{"writer":"\([^"]*\)","durable":\([0-9]*\),.*"confirmed":\([0-9]*\),.*/\1 \2 \3/p')
 }
 
-# From what the consumers say as they go.
+# From what the consumer says as it goes.
 count_deliveries() {
-    local name n
-    delivered=0
-    for name in "${writers[@]}"; do
-        n=$(tail -n 5 "$work/consumer-$name.log" 2>/dev/null | sed -n 's/^delivered \([0-9]*\),.*/\1/p' | tail -n 1)
-        delivered=$((delivered + ${n:-0}))
-    done
+    local n
+    n=$(tail -n 5 "$work/consumer.log" 2>/dev/null | sed -n 's/^delivered \([0-9]*\),.*/\1/p' | tail -n 1)
+    delivered=${n:-$delivered}
 }
 
-last_counts='' last_progress=0 note='' delivered=0
+last_counts='' last_progress=0 note='' delivered=0 verdict=
 
 # One look: counts, progress, and whether everybody who should live does.
 look() {
@@ -232,8 +218,9 @@ look() {
         wait "${pid_of[$name]}" || status=$?
         unset "pid_of[$name]"
         case $name:$status in
-            consumer-*:[01]) # it has made up its mind, or it failed and wrote down no findings
-                [[ -e $work/done && -s $work/${name#consumer-}.found ]] || died "$name" "$status"
+            consumer:[01]) # it has made up its mind, or it failed and wrote down no findings
+                [[ -e $work/done && -s $work/found ]] || died "$name" "$status"
+                verdict=$status
                 ;;
             relay:*) died "$name" "$status" ;;
             *:0) ;; # a writer, or what feeds it, has done its work
@@ -319,10 +306,10 @@ check_journals() {
     done
 }
 
-found() { # WRITER KEY: what its consumer found
+found() { # WRITER KEY: what the consumer found
     local value
-    value=$(sed -n 's/.*[{,]"'"$2"'":\([0-9]*\)[,}].*/\1/p' "$work/$1.found")
-    [[ -n $value ]] || die "the consumer of $1 says nothing about $2: $(<"$work/$1.found")"
+    value=$(sed -n '/^{"writer":"'"$1"'",/s/.*,"'"$2"'":\([0-9]*\)[,}].*/\1/p' "$work/found")
+    [[ -n $value ]] || die "the consumer says nothing about $2 of $1: $(<"$work/found")"
     printf '%s\n' "$value"
 }
 
@@ -343,7 +330,7 @@ table() {
         row "$name" "${values[@]}"
     done
     row together "${total[@]}"
-    ((total[0] == total[1] && total[0] == total[2] && total[4] + total[5] + total[6] + total[7] == 0))
+    ((verdict == 0 && total[0] == total[1] && total[0] == total[2] && total[4] + total[5] + total[6] + total[7] == 0))
 }
 
 running() { # PREFIX
@@ -358,10 +345,9 @@ finish() {
     local sound=true
     while running journal-; do look; done
     check_journals
-    if [[ -n $lose ]]; then hide_a_delivery; fi
     touch "$work/done"
-    note="  (the consumers read on)"
-    while running consumer-; do look; done
+    note="  (the consumer reads on)"
+    while running consumer; do look; done
     count
     end_line
     printf '\n'
@@ -370,13 +356,6 @@ finish() {
     [[ $sound == true ]] || fail "not everything arrived as it was appended"
     say "Nothing lost, nothing out of order, nothing changed, with a relay and a broker killed on the way."
     say "Duplicates are what was on its way when one of them died; each has the identity of the first copy."
-}
-
-# For the consumer there is no difference between a delivery that it never gets and one more acknowledged record.
-hide_a_delivery() {
-    local next=$((appended_of[orders] + 1))
-    printf 'orders/1/%d\t%s\n' "$next" "acknowledged, and never delivered" >>"$work/orders.journal"
-    appended_of[orders]=$next
 }
 
 main() {
@@ -402,13 +381,12 @@ main() {
     url=$("$scripts/broker.sh" start "$work/broker")
     "$programs/zoutbox" init "$work/share" >/dev/null
     announce "started a broker of our own at $url"
-    declare_queues
     start_relay
+    start_consumer
     for name in "${writers[@]}"; do
         start_writer "$name"
-        start_consumer "$name"
     done
-    announce "started the relay (pid ${pid_of[relay]}), and for each writer a consumer that checks"
+    announce "started the relay (pid ${pid_of[relay]}), and a consumer that checks (pid ${pid_of[consumer]})"
 
     last_progress=$SECONDS
     watch_until_confirmed $((expected / 5))

@@ -114,7 +114,7 @@ cargo_test() {
 part_demo() {
     local status=0
     ./scripts/demo.sh
-    printf '\n-- once more, with one delivery missed by the consumers: this one has to fail\n\n'
+    printf '\n-- once more, with one delivery overlooked by the consumer: this one has to fail\n\n'
     ZOUTBOX_DEMO_LOSE=1 ZOUTBOX_DEMO_RECORDS=20000 ./scripts/demo.sh || status=$?
     ((status == 3)) || die "a lost delivery made the demo exit with $status, not with 3"
     printf '\n-- it did: the demo notices a lost delivery\n'

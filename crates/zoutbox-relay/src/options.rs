@@ -60,13 +60,14 @@ pub struct Options {
     /// A PEM file of certificates to trust for amqps://, besides the system's.
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// The exchange to publish to, which must exist [default: the default exchange, which routes to the queue named like the topic]
+    /// The exchange to publish to, which must exist [default: with --declare-queue a topic exchange 'zoutbox', which is declared;
+    /// else the default exchange, which routes to the queue named like the topic]
     #[arg(long, value_name = "E")]
     pub exchange: Option<String>,
     /// Declare the exchange (durable) with this type: topic, direct, fanout, headers.
     #[arg(long, value_name = "TYPE", requires = "exchange")]
     pub declare_exchange: Option<String>,
-    /// Declare this queue (durable), and bind it to the exchange if one is named.
+    /// Declare this queue (durable), and bind it to the exchange: alone, this is all that a new broker needs.
     #[arg(long, value_name = "Q")]
     pub declare_queue: Option<String>,
     /// The kind of queue to declare [default: quorum]

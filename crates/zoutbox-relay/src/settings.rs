@@ -13,6 +13,9 @@ use crate::options::{Damaged, Options, Undelivered, read_text};
 use crate::remove::Retention;
 use crate::units::{Size, Span};
 
+/// What is declared when a queue is to be declared and no exchange is named.
+const OWN_EXCHANGE: &str = "zoutbox";
+
 /// Where to publish.
 #[derive(Debug, Clone)]
 pub enum Destination {
@@ -77,17 +80,26 @@ pub fn destination(
         uri.authority.userinfo.password.clone_from(password);
     }
     let ca = options.ca_file.as_ref().map(|path| read_text(system, "--ca-file", path)).transpose()?;
-    let exchange = options.exchange.clone().unwrap_or_default();
+    let (exchange, declare_exchange) = exchange(options);
     Ok(Destination::Amqp(Box::new(AmqpSettings {
         uri,
         ca,
         bind: bindings(options, &exchange)?,
         exchange,
-        declare_exchange: options.declare_exchange.clone(),
+        declare_exchange,
         declare_queue: options.declare_queue.clone(),
         queue_type: options.queue_type.unwrap_or_default(),
         confirm_timeout: span(options.confirm_timeout, Duration::from_mins(1)),
     })))
+}
+
+/// The exchange, and its type if it is to be declared. Whoever declares a queue and names no exchange wants every record in that
+/// queue; nothing can be bound to the default exchange, so they get one of ours.
+fn exchange(options: &Options) -> (String, Option<String>) {
+    match (&options.exchange, &options.declare_queue) {
+        (None, Some(_)) => (OWN_EXCHANGE.into(), Some("topic".into())),
+        (exchange, _) => (exchange.clone().unwrap_or_default(), options.declare_exchange.clone()),
+    }
 }
 
 /// Which keys the declared queue is bound with. On the default exchange every queue is bound by its name, and by nothing else.
@@ -181,6 +193,9 @@ mod tests {
         let queue = || Options { declare_queue: Some("q".into()), ..Options::default() };
         assert_eq!(bindings(&queue(), "").expect("valid"), Vec::<String>::new());
         assert_eq!(bindings(&queue(), "e").expect("valid"), ["#"]);
+        assert_eq!(exchange(&queue()), (OWN_EXCHANGE.into(), Some("topic".into())));
+        assert_eq!(exchange(&Options { exchange: Some(String::new()), ..queue() }), (String::new(), None));
+        assert_eq!(exchange(&Options { exchange: Some("e".into()), ..queue() }), ("e".into(), None));
         let direct = Options { declare_exchange: Some("direct".into()), ..queue() };
         assert!(bindings(&direct, "e").is_err());
         let bound = Options { bind: vec!["a".into()], ..direct };

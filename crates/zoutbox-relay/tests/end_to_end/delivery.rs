@@ -81,6 +81,19 @@ fn the_relay_declares_exchange_queue_and_binding_when_told_to() {
 }
 
 #[test]
+fn a_declared_queue_gets_every_topic_when_nothing_else_is_named() {
+    let world = World::new();
+    let queue = Queue::only_named(Broker::shared(), "declared-alone", "quorum");
+    let (mut orders, mut payments) = (world.writer("orders"), world.writer("payments"));
+    orders.append_many(20);
+    payments.append_many(20);
+    let relay = Relay::start(world.root(), ["--amqp", &queue.url, "--declare-queue", &queue.name]);
+    let consumer = Consumer::start(&queue);
+    consumer.wait_for_all_in_order(&[&orders, &payments]);
+    relay.stop();
+}
+
+#[test]
 fn options_come_from_a_file_and_the_password_from_the_environment_or_a_file() {
     let world = World::new();
     let broker = Broker::shared();
