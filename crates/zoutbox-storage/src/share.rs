@@ -45,7 +45,7 @@ impl Share {
     /// What the calls of [`crate::Disk`] say, and a marker that is there and can't be read.
     pub fn init(system: &System, root: &Path) -> Result<(Self, bool), StorageError> {
         let layout = Layout::new(root);
-        system.disk.create_dir(root)?;
+        create_root(system, root)?;
         match Self::open(system, root) {
             Ok(_) | Err(StorageError::NotAShare { .. }) => {}
             Err(error) => return Err(error),
@@ -63,4 +63,15 @@ impl Share {
         let new = replace::create(system, &layout.marker(), &marker.encode())?;
         Ok((Self::open(system, root)?, new))
     }
+}
+
+/// A root that is new needs a name that lasts.
+fn create_root(system: &System, root: &Path) -> Result<(), StorageError> {
+    match system.disk.metadata(root) {
+        Err(error) if error.is_missing() => {}
+        there => return there.and_then(|_| system.disk.create_dir(root)),
+    }
+    system.disk.create_dir(root)?;
+    let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty());
+    system.disk.sync_dir(parent.unwrap_or(Path::new(".")))
 }

@@ -4,6 +4,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use zoutbox_format::frame::SEAL_LENGTH;
 use zoutbox_format::header::HEADER_LENGTH;
 use zoutbox_format::{SegmentId, WriterId};
 
@@ -67,8 +68,11 @@ pub(crate) enum Next {
 
 impl Shared {
     pub(crate) fn new(writer: &WriterId, options: &Options) -> Self {
-        // Header and first commit of a segment must fit one write.
-        let group_bytes = options.commit_bytes.saturating_sub(HEADER_LENGTH as u64);
+        // Header and first commit of a segment must fit one write, and with the seal a segment of the chosen size.
+        let group_bytes = options
+            .commit_bytes
+            .min(options.segment_size.saturating_sub(SEAL_LENGTH))
+            .saturating_sub(HEADER_LENGTH as u64);
         Self {
             state: Mutex::new(State {
                 queue: Queue::new(Arc::new(writer.clone()), group_bytes),

@@ -251,6 +251,22 @@ fn rotation_by_size_keeps_one_chain_and_seals_what_is_behind() {
 }
 
 #[test]
+fn no_segment_outgrows_its_size_however_much_waits_for_one_commit() {
+    let world = World::new();
+    let options = Options { commit_bytes: 1024 * 1024, ..small() };
+    let mut writer = world.stepped(options).unwrap();
+    let tickets: Vec<_> = (0..300).map(|n| writer.append(&record(format!("{n:01000}"))).unwrap()).collect();
+    writer.close().unwrap();
+    assert!(tickets.iter().all(|ticket| ticket.outcome().unwrap().is_ok()));
+    let segments = world.names(".seg");
+    assert!(segments.len() >= 5, "{segments:?}");
+    for name in segments {
+        let length = world.disk.content(&format!("{ROOT}/writers/{WRITER}/{name}")).len();
+        assert!(length <= 64 * 1024, "{name} has {length} bytes");
+    }
+}
+
+#[test]
 fn an_old_segment_is_sealed_also_when_nothing_is_appended() {
     let world = World::new();
     let age = Duration::from_secs(10);
