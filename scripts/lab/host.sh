@@ -13,19 +13,22 @@ need_host() {
     command -v apt-get >/dev/null || die "apt-get is missing; the lab's image is built from the distribution's packages"
 
     PATH=$PATH:/usr/sbin:/sbin # where kmod's depmod is, which people other than root don't have in theirs
-    need_file "$(command -v cpio)" cpio
-    need_file "$(command -v depmod)" kmod
-    need_file "$(command -v xz)" xz-utils
-    need_file "$(command -v make)" make
-    need_file "$(command -v strip)" binutils
-    need_file "$(command -v gcc-12)" gcc-12 # the one the kernel was built with
+    need_command cpio cpio
+    need_command depmod kmod
+    need_command xz xz-utils
+    need_command make make
+    need_command strip binutils
+    need_command gcc-12 gcc-12 # the one the kernel was built with
     need_file /usr/include/stdio.h libc6-dev
     need_file /usr/lib/x86_64-linux-gnu/libelf.so.1 libelf1 # for the kernel's objtool
 }
 
-# An empty name is a command that was not found.
+need_command() { # COMMAND PACKAGE
+    command -v "$1" >/dev/null || install_package "$2"
+}
+
 need_file() { # FILE PACKAGE
-    [[ -n $1 && -e $1 ]] || install_package "$2"
+    [[ -e $1 ]] || install_package "$2"
 }
 
 install_package() { # PACKAGE

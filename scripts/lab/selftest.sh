@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The lab's own test: that what a command in the lab prints and ends with comes back, that the lab is what it claims to
 # be, and that nothing stays behind. Boots about a dozen guests.
-set -euo pipefail
+
 # shellcheck disable=SC2016,SC1003 # what is in single quotes is for shells in the guest
+set -euo pipefail
 # shellcheck source=scripts/lab/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 # shellcheck source=scripts/lab/disk.sh
