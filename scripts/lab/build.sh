@@ -27,11 +27,16 @@ newest_image() { # find's tests
         sort -rn | cut -d' ' -f2- | head -n 1
 }
 
+give() { # IMAGE
+    touch "$1/used"
+    printf '%s\n' "$1"
+}
+
 answer_if_there() { # find's tests
     local image
     image=$(newest_image "$@")
     if [[ -n $image ]]; then
-        printf '%s\n' "$image"
+        give "$image"
         exit
     fi
 }
@@ -51,7 +56,7 @@ use_old_image() {
     image=$(newest_image)
     [[ -n $image ]] || die "the mirror can't be asked for packages, and the cache has no image of these scripts"
     say "the mirror can't be asked for newer packages; using the image built on $(date -r "$image/VERSIONS" +%F)"
-    printf '%s\n' "$image"
+    give "$image"
 }
 
 modules_directory() { # RESOLVED
@@ -92,6 +97,13 @@ build_image() { # RESOLVED IMAGE
     step "built: $(grep -m 1 '^linux-image' "$1/kernel"), $(grep -m 1 '^zfs-dkms' "$1/kernel")"
 }
 
+# Packages move on, and what nobody has used for a month would stay for ever.
+prune() {
+    local stamp
+    while read -r stamp; do rm -rf "${stamp%/used}"; done < <(find "$lab_cache/images" -mindepth 2 -maxdepth 2 -name used -mtime +30)
+    find "$lab_cache/modules" -mindepth 1 -maxdepth 1 -mtime +90 -exec rm -rf {} +
+}
+
 main() {
     local resolved image status=0
     building=$(mktemp -d "$lab_cache/building.XXXXXX")
@@ -115,8 +127,9 @@ main() {
         touch "$image" # asked now
     else
         build_image "$resolved" "$image"
+        prune
     fi
-    printf '%s\n' "$image"
+    give "$image"
 }
 
 LAB_BEGAN=$(date +%s)

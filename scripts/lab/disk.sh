@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The guest's disks. Sourced by run.sh, after common.sh.
+# The disk with the pool. Sourced by run.sh, after common.sh.
 
 readonly pool_bytes=$((4 << 30)) # sparse: it takes what is written
 readonly disk_mark='zoutbox lab disk'
@@ -32,13 +32,17 @@ is_pool_disk() { # FILE
 choose_pool_disk() { # FILE KEEP
     if [[ $2 == yes ]]; then
         is_pool_disk "$1" || die "--keep-disk: $1 is not a disk that an earlier run made"
-        return
+        lock_pool_disk "$1"
+    else
+        if [[ -s $1 ]] && ! is_pool_disk "$1"; then die "--disk: $1 is there and is not a disk of the lab; give another name"; fi
+        lock_pool_disk "$1"
+        create_pool_disk "$1" || die "--disk: can't write $1"
     fi
-    if [[ -s $1 ]] && ! is_pool_disk "$1"; then die "--disk: $1 is there and is not a disk of the lab; give another name"; fi
-    create_pool_disk "$1" || die "--disk: can't write $1"
 }
 
-# The second disk: what a run lays in the guest, as a tar archive.
-pack_payload() { # STAGE FILE
-    tar -C "$1" --owner=0 --group=0 --numeric-owner -cf "$2" .
+# Two guests on one disk would ruin the pool. The descriptor stays open as long as the run; what an ended run started may
+# have it for a moment longer.
+lock_pool_disk() { # FILE
+    exec 6>>"$1" || die "--disk: can't write $1"
+    flock --wait 2 6 || die "--disk: another run uses $1"
 }

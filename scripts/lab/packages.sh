@@ -120,6 +120,7 @@ fetch() { # DIR
     while read -r file; do
         [[ -s $state/debs/$file ]] || die "the mirror changed meanwhile: $file was not downloaded; try again"
     done < <(cat "$1"/{kernel,guest,tools})
+    apt autoclean >&2 # what the mirror has no more
     printf '%s\n' "$state/debs"
 }
 

@@ -14,8 +14,12 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 # shellcheck source=scripts/lab/disk.sh
 . "$lab_home/disk.sh"
+# shellcheck source=scripts/lab/payload.sh
+. "$lab_home/payload.sh"
+# shellcheck source=scripts/lab/machine.sh
+. "$lab_home/machine.sh"
 
-readonly console_lines=25
+readonly console_lines=40
 
 mode=$1
 shift
@@ -72,6 +76,7 @@ check_words() {
         [[ -z $cut_on ]] || wrong_usage "lab.sh shell takes no --cut-on: nobody reads its output"
         [[ -t 0 && -t 1 ]] || wrong_usage "lab.sh shell needs a terminal"
         command=(bash --login)
+        environment=("TERM=${TERM:-dumb}" 'PS1=lab:\w# ' "${environment[@]}")
     else
         ((${#command[@]} > 0)) || wrong_usage "lab.sh run needs a command"
         limit=${limit:-600}
@@ -83,83 +88,7 @@ check_words() {
     fi
 }
 
-# ------------------------------------------------------------------------------------------------ what goes to the guest
-
-stage_addition() { # HOSTPATH[:GUESTPATH]
-    local from=${1%:*} to=${1##*:}
-    if [[ $1 != *:* ]]; then
-        from=$1
-        to=/lab/$(basename -- "$from")
-    fi
-    [[ -e $from ]] || die "--add: there is no $from"
-    [[ $to == /* ]] || wrong_usage "--add: the guest's path must begin with a slash: $to"
-    mkdir -p "$stage$(dirname -- "$to")"
-    cp -aHT -- "$from" "$stage$to" || die "--add: can't read $from"
-}
-
-stage_settings() {
-    local rows=24 columns=80
-    if [[ $mode == shell ]]; then read -r rows columns < <(stty size); fi
-    mkdir -p "$stage/etc/lab"
-    cd "$stage/etc/lab"
-    printf '%s\n' "$mode" >mode
-    printf '%s\n' "$(if [[ $keep_disk == yes ]]; then echo import; else echo create; fi)" >pool
-    printf '%s\n' "$(if [[ -n $broker ]]; then echo yes; else echo no; fi)" >broker
-    printf '%s\n' "$rows" >rows
-    printf '%s\n' "$columns" >columns
-    printf '%s\0' "${command[@]}" >arguments
-    printf '%s\0' "TERM=${TERM:-dumb}" 'PS1=lab:\w# ' "${environment[@]}" >environment
-    cd "$OLDPWD"
-}
-
-make_payload() {
-    local stage=$run/stage addition
-    mkdir -p "$stage/usr/lib/lab" "$stage/usr/bin" "$stage/lab"
-    install -m 644 "$lab_home"/guest/*.sh "$stage/usr/lib/lab/"
-    install -m 755 "$lab_home/guest/main" "$stage/usr/lib/lab/main"
-    install -m 755 "$lab_home/guest/lab" "$stage/usr/bin/lab"
-    for addition in "${added[@]}"; do stage_addition "$addition"; done
-    stage_settings
-    pack_payload "$stage" "$run/payload"
-    rm -rf "$stage"
-}
-
-# ---------------------------------------------------------------------------------------------------------------- QEMU
-
-# In QEMU's option lists a comma is written twice.
-q() { printf '%s' "${1//,/,,}"; }
-
-machine_arguments() {
-    local accel=${ZOUTBOX_LAB_ACCEL:-tcg,thread=multi} cpu=Nehalem
-    if [[ $accel == kvm* ]]; then cpu=host; fi
-    # shellcheck disable=SC2054 # the commas are QEMU's
-    qemu=(
-        -accel "$accel" -cpu "$cpu" -smp 2 -m "$memory" -nodefaults -display none -no-reboot
-        -kernel "$image/vmlinuz" -initrd "$image/root.cpio"
-        -append "console=ttyS0 panic=-1 quiet mitigations=off nokaslr"
-        -serial "file:$(q "$console")"
-        # What the guest was told is on its disk goes to this host's page cache, which outlives QEMU.
-        -drive "file=$(q "$disk"),format=raw,if=none,id=pool,cache=unsafe,discard=unmap"
-        -device virtio-blk-pci,drive=pool
-        -drive "file=$(q "$run/payload"),format=raw,if=none,id=payload,readonly=on"
-        -device virtio-blk-pci,drive=payload
-        -device virtio-serial-pci
-        -chardev "file,id=control,path=$(q "$run/control")" -device virtserialport,chardev=control,name=control
-        -chardev "file,id=output,path=$(q "$run/output")" -device virtserialport,chardev=output,name=output
-        -object rng-random,filename=/dev/urandom,id=entropy -device virtio-rng-pci,rng=entropy
-    )
-    if [[ $mode == shell ]]; then
-        qemu+=(-chardev 'stdio,id=terminal,signal=off' -device 'virtconsole,chardev=terminal')
-    fi
-    if [[ -n $broker ]]; then
-        # restrict: nothing passes to the host or further, but what is forwarded. A program for each connection, because
-        # forwarding to a socket carries only one.
-        local forward="'$image/tools/socat' - TCP:127.0.0.1:$broker"
-        local link=user,id=link,restrict=on,net=10.9.0.0/24,host=10.9.0.254,dns=10.9.0.253
-        qemu+=(-netdev "$link,guestfwd=tcp:10.9.0.200:5672-cmd:$(q "$forward")"
-            -device 'virtio-net-pci,netdev=link,romfile=')
-    fi
-}
+# -------------------------------------------------------------------------------------------------------- the guest's life
 
 start_qemu() {
     : >"$run/output"
