@@ -33,8 +33,9 @@ scripts/lab.sh run [OPTION...] [--] COMMAND [ARG...]
 scripts/lab.sh shell [OPTION...]
     The same guest with a prompt; leaving it ends the guest. Takes run's options but --cut-on; has no limit by default.
 
-scripts/lab.sh test
-    The lab's own test. One line a check; the last is "N passed, N failed".
+scripts/lab.sh test [GROUP...]
+    The lab's own test, all of it or some groups of its checks: usage host words endings killed shell guest power_cut
+    build. One line a check; the last is "N passed, N failed".
 
 Exit status: COMMAND's own (128 + N if signal N killed it), or
     64   wrong usage

@@ -83,7 +83,7 @@ write_versions() { # RESOLVED
 
 build_image() { # RESOLVED IMAGE
     local debs
-    need_host
+    need_tools
     step "downloading packages"
     debs=$("$lab_home/packages.sh" fetch "$1")
     build_modules "$1" "$debs"
@@ -110,7 +110,7 @@ main() {
     trap 'rm -rf "$building"' EXIT
     resolved=$building/resolved
     mkdir "$resolved"
-    command -v apt-get >/dev/null || die "apt-get is missing; the lab's image is built from Debian's packages"
+    need_platform
     step "asking the mirror for the newest versions"
     "$lab_home/packages.sh" resolve "$resolved" || status=$?
     case $status in

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What the host must be and have to build the image. Sourced by build.sh, after common.sh.
 
-need_host() {
+need_platform() {
     local machine
     machine=$(uname -m)
     [[ $machine == x86_64 ]] || die "the lab's image is built on x86_64 only; this is $machine"
@@ -11,7 +11,9 @@ need_host() {
     [[ $ID == debian && $VERSION_CODENAME == bookworm ]] ||
         die "the lab's image is built from Debian 12 (bookworm)'s packages; this is ${ID:-an unknown system} ${VERSION_CODENAME:-}"
     command -v apt-get >/dev/null || die "apt-get is missing; the lab's image is built from the distribution's packages"
+}
 
+need_tools() {
     PATH=$PATH:/usr/sbin:/sbin # where kmod's depmod is, which people other than root don't have in theirs
     need_command cpio cpio
     need_command depmod kmod
