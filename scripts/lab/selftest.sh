@@ -216,7 +216,7 @@ check_build() {
     first=$(cat "$work/first") second=$(cat "$work/second")
     check "two builds at a time make an image" test -s "$first/root.cpio"
     check_equal "the same" "$first" "$second"
-    check_equal "built once" 1 "$(cat "$work"/{first,second}.err | grep -c 'making the root file system')"
+    check_equal "built once" 1 "$(cat "$work"/{first,second}.err | grep -c 'making the root file system' || true)"
     check_equal "nothing half-made is left" "" "$(find "$cache" -maxdepth 1 -name 'building.*')"
     second=$(ZOUTBOX_LAB_CACHE=$cache http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9 "$lab" build --fresh 2>"$work/err") || true
     check_equal "without a mirror, the cached image" "$first" "$second"
