@@ -20,6 +20,7 @@ listeners=()
 # shellcheck disable=SC2317 # reached by the trap
 clean_up() {
     if ((${#listeners[@]} > 0)); then kill "${listeners[@]}" 2>/dev/null || true; fi
+    end_guests
     rm -rf "$work"
 }
 trap clean_up EXIT
@@ -44,9 +45,16 @@ processes_of_ours() {
     for directory in /proc/[0-9]*; do
         # A process may be gone meanwhile.
         if { tr '\0' ' ' <"$directory/cmdline"; } 2>/dev/null | grep -q "qemu.*$TMPDIR"; then
-            printf '%s ' "${directory#/proc/}"
+            printf '%s\n' "${directory#/proc/}"
         fi
     done
+}
+
+# Their runs end with them.
+end_guests() {
+    local guests
+    mapfile -t guests < <(processes_of_ours)
+    if ((${#guests[@]} > 0)); then kill -KILL "${guests[@]}" 2>/dev/null || true; fi
 }
 
 check_status() { # NAME WANTED
@@ -119,6 +127,7 @@ check_killed() {
     wait "$runner" 2>/dev/null || true
     sleep 1
     check_equal "a run that is killed takes its guest along" "" "$(processes_of_ours)"
+    end_guests
     rm -rf "${TMPDIR:?}"/*
 }
 
