@@ -101,7 +101,7 @@ start_qemu() {
 # Ends with success when a line matched and the time after it has passed; with failure when QEMU ended before.
 watch_output() {
     # Not a pipe: its end would wait for tail, which goes on.
-    grep -aEm 1 -- "$cut_on" < <(tail -c +1 -f "--pid=$pid" -s 0.1 "$run/output") >/dev/null || return 1
+    grep -aEm 1 -- "$cut_on" < <(exec tail -c +1 -f "--pid=$pid" -s 0.1 "$run/output") >/dev/null || return 1
     sleep "$((cut_after / 1000)).$(printf %03d $((cut_after % 1000)))"
 }
 
@@ -124,7 +124,7 @@ await_end() {
     while :; do
         ended='' status=0
         # shellcheck disable=SC2086 # empty is no word
-        wait -n -p ended "$pid" $limiter $cutter || status=$?
+        wait -n -p ended "$pid" $limiter $cutter 2>/dev/null || status=$? # bash would tell who killed QEMU
         case $ended in
             '' | "$pid") break ;;
             "$limiter")

@@ -114,27 +114,46 @@ check_endings() {
     check_status "a disk without a pool" 244
 }
 
-check_killed() {
-    local runner tries
-    "$lab" run --console "$work/killed.console" sleep 1000 >/dev/null 2>&1 &
+# Starts a run that would go on for long; returns when its guest has begun to boot.
+start_run() { # its process id becomes `runner`
+    local tries
+    rm -f "$work/console"
+    "$lab" run --console "$work/console" --disk "$work/shared" sleep 1000 >/dev/null 2>"$work/err" &
     runner=$!
     for ((tries = 0; tries < 300; tries++)); do
-        if [[ -s $work/killed.console ]]; then break; fi
+        if [[ -s $work/console ]]; then return; fi
         sleep 0.1
     done
-    check "its guest runs" test -n "$(processes_of_ours)"
+    not_ok "a guest begins to boot" "nothing on its console in 30 s"
+}
+
+check_killed() {
+    local runner
+    start_run
+    check "a guest that runs is seen" test -n "$(processes_of_ours)"
+    status=0
+    "$lab" run --disk "$work/shared" true 2>"$work/err" || status=$?
+    check_status "a disk that another run uses is refused" 240
+    kill -TERM "$runner"
+    status=0
+    wait "$runner" || status=$?
+    check_status "a run that is told to end" 143
+    check_nothing_left "SIGTERM"
+
+    start_run
     kill -KILL "$runner"
     wait "$runner" 2>/dev/null || true
     sleep 1
     check_equal "a run that is killed takes its guest along" "" "$(processes_of_ours)"
     end_guests
-    rm -rf "${TMPDIR:?}"/*
+    rm -rf "${TMPDIR:?}"/* "$work/shared"
 }
 
 # Cuts the power 300 ms after the 60th acknowledgement, and counts what the pool has afterwards.
 power_cut() { # SYNC
     lab_run run --add "$lab_home/selftest/power-cut" --disk "$work/pool" --cut-on '^ACK 60$' --cut-after 300 -- /lab/power-cut "$1"
     check_status "sync=$1: the power is cut" 243
+    check_equal "sync=$1: the errors are one line" 1 "$(grep -c . "$work/err" || true)"
     acknowledged=$(grep -c '^ACK' "$work/out")
     check "sync=$1: output until the cut is delivered" test "$acknowledged" -ge 60
     lab_run run --add "$lab_home/selftest/power-cut" --disk "$work/pool" --keep-disk /lab/power-cut look
