@@ -10,6 +10,7 @@
 //! One task owns all lanes and the publisher, so nothing is shared and nothing locked. Lanes take turns at the channel, a
 //! handful of records at a time; a lane that waits costs the others nothing.
 
+mod calls;
 mod channel;
 mod jobs;
 mod report;
@@ -42,6 +43,9 @@ const TURN: usize = 64;
 /// Bytes of records held in memory beyond the window, over all lanes, after which reading waits.
 const HELD: usize = 16 * 1024 * 1024;
 const DISCOVER_EVERY: Duration = Duration::from_secs(1);
+/// How often calls that hang are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const BALLAST_EVERY: Duration = Duration::from_mins(1);
 /// An orderly stop: this long for confirms, then this long for checkpoints, of the 10 s it may take.
 const DRAIN: Duration = Duration::from_secs(6);
 const SAVE: Duration = Duration::from_secs(2);
@@ -79,6 +83,8 @@ pub struct Engine<P> {
     next_discovery: Option<Duration>,
     discovered: bool,
     next_removal: Duration,
+    next_look: Duration,
+    next_ballast: Duration,
     report: Report,
     stopping: Option<Duration>,
     failure: Option<RelayError>,
@@ -111,6 +117,8 @@ impl<P: Publisher> Engine<P> {
             next_discovery: Some(now),
             discovered: false,
             next_removal: now,
+            next_look: now,
+            next_ballast: now,
             stopping: None,
             failure: None,
         }
@@ -219,7 +227,8 @@ impl<P: Publisher> Engine<P> {
         }
         let lanes = self.slots.iter().filter_map(|slot| slot.lane.deadline()).min();
         let stop = self.stopping.map(|_| now + Duration::from_millis(50));
-        let next = [lanes, self.next_discovery, Some(self.next_removal), Some(self.report.next()), stop];
+        let soon = self.next_removal.min(self.next_look).min(self.report.next());
+        let next = [lanes, self.next_discovery, Some(soon), stop];
         // A lane that may not read now is not asked again at once: what it waits for is an event.
         let floor = Duration::from_millis(if may_read { 1 } else { 20 });
         next.into_iter().flatten().min().unwrap_or(now).saturating_sub(now).max(floor)
@@ -248,6 +257,14 @@ impl<P: Publisher> Engine<P> {
                     slot.reclaim = Some(zoutbox_relay_core::Reclaim::new());
                 }
             }
+        }
+        if self.next_look <= now {
+            self.next_look = now + LOOK_EVERY;
+            self.jobs.tell_hanging();
+        }
+        if self.next_ballast <= now && self.stopping.is_none() {
+            self.next_ballast = now + BALLAST_EVERY;
+            self.jobs.keep_ballast();
         }
         self.report.tick(now, &self.slots, self.channel.in_flight());
     }

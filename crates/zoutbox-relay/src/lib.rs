@@ -9,6 +9,7 @@
 //! The binary `zoutbox-relay` is [`Options`], [`settings`] and [`relay`], and nothing else.
 
 pub mod amqp;
+mod ballast;
 pub mod engine;
 mod error;
 mod keep;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use zoutbox_storage::{Share, System};
+use zoutbox_storage::{ErrorKind, Share, System};
 
+use crate::ballast::Ballast;
 use crate::engine::{Engine, EngineOptions};
 use crate::error::RelayError;
 use crate::lease::Lease;
@@ -34,13 +35,26 @@ pub async fn relay<P: Publisher>(
 }
 
 async fn wait_for_lease(system: &System, share: &Share) -> Result<Lease, RelayError> {
-    let mut told = None;
+    let (mut told, mut told_full) = (None, false);
+    let ballast = Ballast::new(system, share);
     loop {
         let (system, share) = (system.clone(), share.clone());
         let taken = tokio::task::spawn_blocking(move || Lease::try_take(&system, &share)).await;
         let holder = match taken {
             Ok(Ok(Ok(lease))) => return Ok(lease),
             Ok(Ok(Err(holder))) => holder,
+            Ok(Err(error)) if error.kind() == ErrorKind::Full => {
+                if !told_full {
+                    tracing::warn!("waiting for room to take the lease: {error}");
+                    told_full = true;
+                }
+                let ballast = ballast.clone();
+                let released =
+                    tokio::task::spawn_blocking(move || ballast.release_if_full(error.kind())).await;
+                drop(released);
+                tokio::time::sleep(POLL).await;
+                continue;
+            }
             Ok(Err(error)) => return Err(error),
             Err(_) => None,
         };

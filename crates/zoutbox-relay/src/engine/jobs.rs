@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
@@ -12,7 +13,9 @@ use zoutbox_reader::{Batch, Damage, ReaderError, Tail};
 use zoutbox_relay_core::{Key, Reclaim};
 use zoutbox_storage::{Share, StorageError, System};
 
+use super::calls::{Calls, News};
 use super::slot::{ReadOrder, read};
+use crate::ballast::Ballast;
 use crate::error::RelayError;
 use crate::lease::{Lease, start_of};
 use crate::remove::{Retention, remove};
@@ -44,6 +47,8 @@ pub(super) struct Jobs {
     pub(super) system: System,
     pub(super) share: Share,
     lease: Arc<Lease>,
+    ballast: Ballast,
+    calls: Calls,
     reads: Arc<Semaphore>,
     others: Arc<Semaphore>,
     done: mpsc::UnboundedSender<Done>,
@@ -57,15 +62,47 @@ impl Jobs {
     ) -> (Self, mpsc::UnboundedReceiver<Done>) {
         let (done, receiver) = mpsc::unbounded_channel();
         let [reads, others] = [READS, OTHERS].map(|permits| Arc::new(Semaphore::new(permits)));
-        (Self { system, share, lease, reads, others, done }, receiver)
+        let ballast = Ballast::new(&system, &share);
+        (Self { system, share, lease, ballast, calls: Calls::default(), reads, others, done }, receiver)
     }
 
-    fn run(&self, permits: &Arc<Semaphore>, job: impl FnOnce(&System, &Share) -> Done + Send + 'static) {
+    /// Tells which calls hang.
+    pub(super) fn tell_hanging(&self) {
+        let now = self.system.clock.monotonic();
+        for news in self.calls.news(now) {
+            tell(&news, now);
+        }
+    }
+
+    /// Makes the ballast if there is none.
+    pub(super) fn keep_ballast(&self) {
+        let ballast = self.ballast.clone();
+        drop(tokio::task::spawn_blocking(move || {
+            if let Err(error) = ballast.keep() {
+                tracing::warn!("no ballast for a full share: {error}");
+            }
+        }));
+    }
+
+    fn run(
+        &self,
+        permits: &Arc<Semaphore>,
+        what: String,
+        job: impl FnOnce(&System, &Share) -> Done + Send + 'static,
+    ) {
         let (system, share, done) = (self.system.clone(), self.share.clone(), self.done.clone());
-        let permits = Arc::clone(permits);
+        let (permits, calls) = (Arc::clone(permits), self.calls.clone());
         tokio::spawn(async move {
             let Ok(permit) = permits.acquire_owned().await else { return };
-            let result = tokio::task::spawn_blocking(move || job(&system, &share)).await;
+            let result = tokio::task::spawn_blocking(move || {
+                let call = calls.begin(what, system.clock.monotonic());
+                let done = job(&system, &share);
+                if let Some(news) = calls.end(call) {
+                    tell(&news, system.clock.monotonic());
+                }
+                done
+            });
+            let result = result.await;
             drop(permit);
             if let Ok(result) = result {
                 // Nobody listens any more when the relay is ending.
@@ -75,38 +112,46 @@ impl Jobs {
     }
 
     pub(super) fn read(&self, lane: usize, writer: WriterId, tail: Option<Box<Tail>>, order: ReadOrder) {
-        self.run(&self.reads, move |system, share| {
+        let what = format!("reading writer {writer}");
+        self.run(&self.reads, what, move |system, share| {
             let (tail, batch) = read(system, share, &writer, tail, &order);
             Done::Read { lane, generation: order.generation, tail, batch }
         });
     }
 
     pub(super) fn save(&self, lane: usize, writer: WriterId, position: Position) {
-        let lease = Arc::clone(&self.lease);
-        self.run(&self.others, move |_, _| Done::Saved {
-            lane,
-            position,
-            result: lease.save(&writer, position),
+        let (lease, ballast) = (Arc::clone(&self.lease), self.ballast.clone());
+        let what = format!("saving the checkpoint of writer {writer}");
+        self.run(&self.others, what, move |_, _| {
+            let result = lease.save(&writer, position);
+            result.as_ref().inspect_err(|error| ballast.release_if_full(error.kind())).ok();
+            Done::Saved { lane, position, result }
         });
     }
 
     pub(super) fn dead_letter(&self, lane: usize, id: RecordId, body: Bytes, reason: &Undeliverable) {
         let reason = reason.to_string();
-        self.run(&self.others, move |system, share| {
+        let (ballast, what) = (self.ballast.clone(), format!("writing dead letter {id}"));
+        self.run(&self.others, what, move |system, share| {
             let key = Key { epoch: id.epoch, sequence: id.sequence };
-            Done::DeadLettered { lane, key, result: keep::dead_letter(system, share, &id, &body, &reason) }
+            let result = keep::dead_letter(system, share, &id, &body, &reason);
+            result.as_ref().inspect_err(|error| ballast.release_if_full(error.kind())).ok();
+            Done::DeadLettered { lane, key, result }
         });
     }
 
     pub(super) fn quarantine(&self, lane: usize, damage: Damage) {
-        self.run(&self.others, move |system, share| Done::Quarantined {
-            lane,
-            result: keep::quarantine(system, share, &damage),
+        let (ballast, what) = (self.ballast.clone(), format!("reporting that {damage}"));
+        self.run(&self.others, what, move |system, share| {
+            let result = keep::quarantine(system, share, &damage);
+            result.as_ref().inspect_err(|error| ballast.release_if_full(error.kind())).ok();
+            Done::Quarantined { lane, result }
         });
     }
 
     pub(super) fn discover(&self, known: HashSet<WriterId>) {
-        self.run(&self.others, move |system, share| Done::Discovered(discover(system, share, &known)));
+        let what = "looking for writers".to_owned();
+        self.run(&self.others, what, move |system, share| Done::Discovered(discover(system, share, &known)));
     }
 
     pub(super) fn remove(
@@ -117,10 +162,21 @@ impl Jobs {
         durable: Position,
         retention: Retention,
     ) {
-        self.run(&self.others, move |system, share| {
+        let what = format!("removing segments of writer {writer}");
+        self.run(&self.others, what, move |system, share| {
             let result = remove(system, share, &writer, &mut reclaim, durable, retention);
             Done::Removed { lane, reclaim, result }
         });
+    }
+}
+
+fn tell(news: &News, now: Duration) {
+    match news {
+        News::Hangs { what, since } => {
+            let seconds = now.saturating_sub(*since).as_secs();
+            tracing::warn!("the share does not answer: {what} has taken {seconds} s so far");
+        }
+        News::CameBack { what } => tracing::info!("the share answers again: {what}"),
     }
 }
 

@@ -1,0 +1,86 @@
+//! Calls to the share that do not come back. Over NFS a call waits for its server for ever; the lanes it holds up wait with it, and a
+//! person must be told for what.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A call that takes longer is worth telling.
+const LONG: Duration = Duration::from_secs(5);
+
+/// The calls that are under way. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Calls(Arc<Mutex<Table>>);
+
+#[derive(Debug, Default)]
+struct Table {
+    next: u64,
+    under_way: BTreeMap<u64, Call>,
+}
+
+#[derive(Debug)]
+struct Call {
+    what: String,
+    since: Duration,
+    told: bool,
+}
+
+/// What there is to tell of a call.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum News {
+    Hangs { what: String, since: Duration },
+    CameBack { what: String },
+}
+
+impl Calls {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn begin(&self, what: String, now: Duration) -> u64 {
+        let mut table = self.table();
+        table.next += 1;
+        let id = table.next;
+        table.under_way.insert(id, Call { what, since: now, told: false });
+        id
+    }
+
+    /// A call is over; there is something to tell if it was told that it hangs.
+    pub(super) fn end(&self, id: u64) -> Option<News> {
+        let call = self.table().under_way.remove(&id)?;
+        call.told.then_some(News::CameBack { what: call.what })
+    }
+
+    /// The calls that have hung for long and were not told yet.
+    pub(super) fn news(&self, now: Duration) -> Vec<News> {
+        let mut table = self.table();
+        let long = |call: &&mut Call| !call.told && now.saturating_sub(call.since) >= LONG;
+        table.under_way.values_mut().filter(long).map(Call::tell).collect()
+    }
+}
+
+impl Call {
+    fn tell(&mut self) -> News {
+        self.told = true;
+        News::Hangs { what: self.what.clone(), since: self.since }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_hangs_is_told_once_and_its_return_too() {
+        let calls = Calls::default();
+        let second = Duration::from_secs(1);
+        let (slow, quick) = (calls.begin("reading orders".into(), second), calls.begin("x".into(), second));
+        assert_eq!(calls.end(quick), None);
+        assert_eq!(calls.news(LONG), []);
+        let hangs = News::Hangs { what: "reading orders".into(), since: second };
+        assert_eq!(calls.news(LONG + second), [hangs]);
+        assert_eq!(calls.news(LONG * 2), []);
+        assert_eq!(calls.end(slow), Some(News::CameBack { what: "reading orders".into() }));
+        assert_eq!(calls.news(LONG * 3), []);
+    }
+}
