@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that has to hold before a change goes in. People and CI run the same command.
 #
-#   scripts/test.sh            all parts but bench
+#   scripts/test.sh            all parts but lab and bench
 #   scripts/test.sh PART...    these parts alone, in this order
 #   scripts/test.sh --help     the parts
 #
@@ -15,7 +15,7 @@ set -euo pipefail
 exec </dev/null
 
 readonly default_parts=(format scripts lint docs unit integration doctests demo)
-readonly all_parts=("${default_parts[@]}" bench)
+readonly all_parts=("${default_parts[@]}" lab bench)
 
 declare -A about=(
     [format]="cargo fmt, nothing to change"
@@ -26,6 +26,7 @@ declare -A about=(
     [integration]="tests over real programs, disks and a private RabbitMQ"
     [doctests]="examples in the documentation"
     [demo]="the demo, and that it notices a lost delivery"
+    [lab]="the promises on several hosts over real NFS on real ZFS; only when asked for"
     [bench]="builds and lints the benchmarks and their peers; only when asked for"
 )
 
@@ -118,6 +119,10 @@ part_demo() {
     ZOUTBOX_DEMO_LOSE=1 ZOUTBOX_DEMO_RECORDS=20000 ./scripts/demo.sh || status=$?
     ((status == 3)) || die "a lost delivery made the demo exit with $status, not with 3"
     printf '\n-- it did: the demo notices a lost delivery\n'
+}
+
+part_lab() {
+    ./scripts/lab/suite.sh
 }
 
 part_bench() {

@@ -53,6 +53,31 @@ impl Drop for Cut {
     }
 }
 
+/// The file server, or its pool, while it is away. It comes back when this is dropped: whatever fails, the others need it.
+pub(crate) struct Away(&'static [&'static str]);
+
+impl Away {
+    pub(crate) fn server() -> Self {
+        lab(&["server", "stop"]);
+        Self(&["server", "start"])
+    }
+
+    pub(crate) fn pool() -> Self {
+        lab(&["pool", "export"]);
+        Self(&["pool", "import"])
+    }
+
+    pub(crate) fn come_back(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        lab(self.0);
+    }
+}
+
 /// Runs the `lab` command.
 #[track_caller]
 pub(crate) fn lab(arguments: &[&str]) -> String {

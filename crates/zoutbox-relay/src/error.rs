@@ -42,6 +42,7 @@ Exit codes:
   74  input or output error
   75  another relay has taken over; start again as a standby
   76  made by a newer zoutbox: update this one
+  137 ended itself by SIGKILL, 10 s after SIGTERM, because the share did not answer
 
 A broker that can't be reached is waited for, at start too. What it refuses at the first connection ends the relay with 69; later
 refusals are logged, and tried again for ever.";

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -13,6 +15,9 @@ use zoutbox_relay::amqp::AmqpPublisher;
 use zoutbox_relay::settings::{Destination, Environment, destination, engine};
 use zoutbox_relay::{Exit, LinePublisher, Options, RelayError, relay};
 use zoutbox_storage::{Share, System};
+
+/// An orderly stop takes less than this, whatever the broker does.
+const LONGEST_STOP: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let options = match Options::try_parse() {
@@ -61,7 +66,7 @@ fn run(options: Options) -> Result<(), RelayError> {
         |reason: std::io::Error| RelayError::Option { option: "runtime".into(), reason: reason.to_string() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
     let result = runtime.block_on(async {
-        let stop = stop_on_signal().map_err(failed)?;
+        let stop = stop_on_signal(system.clone()).map_err(failed)?;
         match destination {
             Destination::Stdout => {
                 let publisher = LinePublisher::new(Box::new(std::io::stdout()));
@@ -78,7 +83,7 @@ fn run(options: Options) -> Result<(), RelayError> {
 }
 
 /// Turns true at the first SIGTERM or SIGINT; the second one ends the process at once.
-fn stop_on_signal() -> std::io::Result<watch::Receiver<bool>> {
+fn stop_on_signal(system: System) -> std::io::Result<watch::Receiver<bool>> {
     let (sender, receiver) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -91,9 +96,21 @@ fn stop_on_signal() -> std::io::Result<watch::Receiver<bool>> {
             if sender.send_replace(true) {
                 std::process::exit(128 + number);
             }
+            let system = system.clone();
+            std::thread::spawn(move || end_by_force(&system));
         }
     });
     Ok(receiver)
+}
+
+/// Closing a file of an NFS server that does not answer waits for it as long as any other call, and so does an orderly exit. Only
+/// SIGKILL does not.
+fn end_by_force(system: &System) {
+    system.clock.sleep(LONGEST_STOP);
+    complain(
+        "the share does not answer: ending by SIGKILL; what is not in a checkpoint will be published again",
+    );
+    drop(kill(Pid::this(), Signal::SIGKILL));
 }
 
 /// The client library repeats at length, and with payloads, what the relay says in a line; so it is silent unless asked for.

@@ -1,19 +1,19 @@
 //! The share is full, read-only, somebody else's, or not there.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 
 use super::trial;
 use super::visibility::relay;
 use crate::hosts::{ALPHA, BETA, GAMMA, NFS_4_2, Share, lab};
-use crate::process::finish;
-use crate::producer::Producer;
+use crate::process::{LONG, finish};
+use crate::producer::{Acked, Producer};
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "limits: at the quota appends are refused or wait, and go on when the relay has reclaimed",
+            "limits: at the quota appends are refused by name, and go on when the relay has reclaimed",
             quota,
         ),
         trial("limits: a read-only export is named, and nothing hangs", read_only),
@@ -58,17 +58,38 @@ fn quota() {
     refused.exited(75);
     assert!(!refused.lines.is_empty(), "nothing fitted at all");
 
-    let waiting =
-        Producer::start(BETA, &share, "payments", &["--min-free-space", "4MiB"], Duration::from_millis(20));
-    std::thread::sleep(Duration::from_secs(3));
+    let mut append = BETA.command("zoutbox");
+    let newcomer = finish(append.arg("append").arg("--root").arg(share.on(BETA)).args(["--writer", "new"]));
+    println!("a new writer: {}", newcomer.errors.trim());
+    newcomer.exited(75);
+
     let relay = relay(GAMMA, &share, &["--retention", "0s"]);
-    waiting.wait_for_more(50);
-    let acked = refused.lines.len() + waiting.finish().len();
+    relay.wait_for_lines(refused.lines.len());
+    let payments = appends_again(&share);
+    let acked = refused.lines.len() + payments.len();
     relay.wait_for_lines(acked);
     println!("{acked} records went out of a full share; the relay said: {}", relay.errors());
     relay.stop().succeeded();
     drop(narrow);
     share.remove();
+}
+
+/// As soon as the server has given the room back, appends go on.
+fn appends_again(share: &Share) -> Acked {
+    let start = Instant::now();
+    loop {
+        let mut producer = Producer::start(BETA, share, "payments", &[], Duration::from_millis(20));
+        while producer.running.count() < 50 && !producer.running.has_ended() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        if producer.running.count() >= 50 {
+            return producer.finish();
+        }
+        let ended = producer.end();
+        ended.exited(75);
+        assert!(start.elapsed() < LONG, "no room again: {}", ended.errors);
+        std::thread::sleep(Duration::from_secs(1));
+    }
 }
 
 /// Lines that no compression makes small.

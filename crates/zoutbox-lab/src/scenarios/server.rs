@@ -6,17 +6,17 @@ use libtest_mimic::Trial;
 
 use super::trial;
 use super::visibility::relay;
-use crate::hosts::{ALPHA, BETA, GAMMA, NFS_4_2, Share, lab};
+use crate::hosts::{ALPHA, Away, BETA, GAMMA, NFS_4_2, Share};
 use crate::process::finish;
 use crate::producer::{Producer, assert_all_relayed, assert_all_there, log};
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial("server: appends outlive a server that stops and starts", || {
-            outlives("restart", &["server", "stop"], &["server", "start"]);
+            outlives("restart", Away::server);
         }),
         trial("server: appends outlive a pool that is exported and imported", || {
-            outlives("pool", &["pool", "export"], &["pool", "import"]);
+            outlives("pool", Away::pool);
         }),
         trial(
             "server: segments that are reclaimed under readers of another host trouble none of them",
@@ -25,7 +25,7 @@ pub(super) fn trials() -> Vec<Trial> {
     ]
 }
 
-fn outlives(name: &str, away: &[&str], back: &[&str]) {
+fn outlives(name: &str, go_away: fn() -> Away) {
     let share = Share::new(name, NFS_4_2);
     let relay = relay(GAMMA, &share, &[]);
     let producers = [(ALPHA, "orders"), (BETA, "payments")]
@@ -33,14 +33,14 @@ fn outlives(name: &str, away: &[&str], back: &[&str]) {
     for producer in &producers {
         producer.wait_for_more(50);
     }
-    lab(away);
+    let away = go_away();
     std::thread::sleep(Duration::from_secs(3));
     let during: Vec<_> = producers.iter().map(|producer| producer.running.count()).collect();
     std::thread::sleep(Duration::from_secs(1));
     for (producer, before) in producers.iter().zip(&during) {
         assert_eq!(producer.running.count(), *before, "acknowledged without a server");
     }
-    lab(back);
+    away.come_back();
     for producer in &producers {
         producer.wait_for_more(50);
     }

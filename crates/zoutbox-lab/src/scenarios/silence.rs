@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 
 use super::trial;
 use super::visibility::relay;
-use crate::hosts::{ALPHA, GAMMA, NFS_4_2, Share, lab};
+use crate::hosts::{ALPHA, Away, GAMMA, NFS_4_2, Share};
 use crate::producer::Producer;
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -18,13 +18,14 @@ fn silence() {
     let producer = Producer::start(ALPHA, &share, "orders", &[], Duration::from_millis(20));
     let relay = relay(GAMMA, &share, &[]);
     relay.wait_for_lines(20);
-    lab(&["server", "stop"]);
+    let away = Away::server();
     relay.wait_for_error("the share does not answer");
     let ended = relay.stop();
     println!("ended {:?} after SIGTERM with {}: {}", ended.took, ended.status, ended.errors.trim());
     let in_time = ended.took < Duration::from_secs(20);
-    lab(&["server", "start"]);
+    away.come_back();
     assert!(in_time, "SIGTERM took {:?}", ended.took);
+    assert!(ended.errors.contains("ending by SIGKILL"), "{}", ended.errors);
     producer.wait_for_more(20);
     let acked = producer.finish();
     let again = self::relay(GAMMA, &share, &[]);
