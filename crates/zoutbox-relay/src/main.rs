@@ -110,7 +110,9 @@ fn end_by_force(system: &System) {
     complain(
         "the share does not answer: ending by SIGKILL; what is not in a checkpoint will be published again",
     );
-    drop(kill(Pid::this(), Signal::SIGKILL));
+    if kill(Pid::this(), Signal::SIGKILL).is_err() {
+        std::process::exit(137);
+    }
 }
 
 /// The client library repeats at length, and with payloads, what the relay says in a line; so it is silent unless asked for.
