@@ -68,7 +68,8 @@ impl Lease {
 
     fn write(&self) -> Result<(), StorageError> {
         let host = self.system.host.to_string();
-        let holder = Holder { epoch: self.epoch, next_sequence: None, host, pid: self.system.pid };
+        let holder =
+            Holder { epoch: self.epoch, next_sequence: None, host, pid: self.system.pid, doorbell: None };
         self.lock.file().write_at(&holder.encode(), 0)?;
         self.lock.file().sync()
     }
