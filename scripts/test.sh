@@ -77,7 +77,7 @@ part_format() {
 part_scripts() {
     need_command shellcheck shellcheck
     shellcheck --version | sed -n 's/^version: /shellcheck /p'
-    shellcheck scripts/*.sh .ci/run
+    shellcheck scripts/*.sh scripts/lab/*.sh scripts/lab/guest/* scripts/lab/selftest/* .ci/run
 }
 
 part_lint() {

@@ -141,6 +141,12 @@ impl StorageError {
         }
     }
 
+    /// Whether an open file was removed or replaced by another host.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StaleNetworkFileHandle)
+    }
+
     /// Whether what was asked for is not there (any more). A stale NFS handle is a file that another host removed.
     #[must_use]
     pub fn is_missing(&self) -> bool {

@@ -26,6 +26,9 @@ pub struct System {
     pub pid: u32,
 }
 
+/// How often a file that is replaced while it is read is opened again.
+const STALE_READS: usize = 20;
+
 impl System {
     /// The real world.
     #[must_use]
@@ -53,9 +56,29 @@ impl System {
 
     /// Reads a small file whole, at most `limit` bytes of it.
     ///
+    /// Another host may just have made the file, when its absence is still cached here, or replace it while it is read, which makes
+    /// an NFS handle stale. Asking the server for the directory's attributes drops what is cached of its names.
+    ///
     /// # Errors
-    /// What [`Disk::open`] and [`DiskFile::read_at`] say.
+    /// What [`Disk::open`] and [`DiskFile::read_at`] say. Stale only if it was replaced again and again.
     pub fn read_small(&self, path: &Path, limit: usize) -> Result<Vec<u8>, StorageError> {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let mut asked = false;
+        for _ in 0..STALE_READS {
+            match self.read_once(path, limit) {
+                Err(error) if error.is_stale() || error.is_missing() && !asked => {
+                    asked = true;
+                    if self.disk.metadata(directory.unwrap_or(Path::new("."))).is_err() {
+                        return Err(error);
+                    }
+                }
+                other => return other,
+            }
+        }
+        self.read_once(path, limit)
+    }
+
+    fn read_once(&self, path: &Path, limit: usize) -> Result<Vec<u8>, StorageError> {
         let file = self.disk.open(path, OpenMode::Read)?;
         // The server is asked, so that a cached older version is not taken for the current one.
         DiskFile::metadata(&*file)?;

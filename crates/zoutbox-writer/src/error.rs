@@ -80,7 +80,7 @@ pub enum WriterError {
         allowed: u64,
     },
     /// The records may or may not be there, and may or may not be published.
-    #[error("whether records {from} to {} were written is not known: {source}", to.sequence)]
+    #[error("whether records {from} to {} were written is not known: {source}{}", to.sequence, taken_over(fenced.as_deref()))]
     Unknown {
         /// The first of them.
         from: RecordId,
@@ -88,6 +88,8 @@ pub enum WriterError {
         to: RecordId,
         /// What went wrong.
         source: Arc<StorageError>,
+        /// That this process can never write again either, and how that showed: see [`WriterError::Fenced`].
+        fenced: Option<Arc<FenceReason>>,
     },
     /// The writer was closed.
     #[error("the writer is closed")]
@@ -137,6 +139,11 @@ pub enum FenceReason {
     /// A file it has locked can't be written any more: that is what a lost NFS lock looks like.
     #[error(transparent)]
     Storage(StorageError),
+}
+
+fn taken_over(fenced: Option<&FenceReason>) -> String {
+    let why = |reason| format!("; the writer was taken over by another process or lost its lock: {reason}");
+    fenced.map(why).unwrap_or_default()
 }
 
 fn held_by(holder: Option<&(String, u32)>) -> String {

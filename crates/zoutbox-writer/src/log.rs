@@ -106,7 +106,7 @@ impl Log {
             Some(active) => self.extend(active, bodies)?,
             None => self.begin(bodies).map_err(|failed| match failed {
                 Failed::Unnamed(error) => self.refuse(error),
-                Failed::MaybeNamed(source) => self.doubt(records, source),
+                Failed::MaybeNamed(source) => self.doubt(records, source, None),
             })?,
         }
         self.next_sequence = Sequence::new(first.get().saturating_add(records));
@@ -218,13 +218,13 @@ impl Log {
         let proven = self.context.claim.prove().map_err(Failed::Unnamed);
         match proven.and_then(|()| self.begin(bodies)) {
             Ok(()) => Ok(()),
-            Err(Failed::MaybeNamed(source)) => Err(self.doubt(records, source)),
-            Err(Failed::Unnamed(fenced @ WriterError::Fenced { .. })) => {
-                let unknown = self.doubt(records, error);
-                self.refuse(fenced);
+            Err(Failed::MaybeNamed(source)) => Err(self.doubt(records, source, None)),
+            Err(Failed::Unnamed(WriterError::Fenced { writer, reason })) => {
+                let unknown = self.doubt(records, error, Some(Arc::clone(&reason)));
+                self.refuse(WriterError::Fenced { writer, reason });
                 Err(unknown)
             }
-            Err(Failed::Unnamed(_)) => Err(self.doubt(records, error)),
+            Err(Failed::Unnamed(_)) => Err(self.doubt(records, error, None)),
         }
     }
 
@@ -244,7 +244,7 @@ impl Log {
         let limit = self.context.options.commit_limit();
         if let Err(error) = write_durably(prepared.lock.file(), &self.buffer, 0, limit) {
             remove(&self.context, &prepared.path);
-            return Err(Failed::Unnamed(error.into()));
+            return Err(Failed::Unnamed(self.why(error)));
         }
         let path = self.name(&prepared, header.id)?;
         self.active = Some(Active {
@@ -281,6 +281,14 @@ impl Log {
         Ok(path)
     }
 
+    /// A file that can't be written any more may have lost its lock together with the claim.
+    fn why(&self, error: StorageError) -> WriterError {
+        match self.context.claim.prove() {
+            Err(fenced @ WriterError::Fenced { .. }) => fenced,
+            _ => error.into(),
+        }
+    }
+
     /// A prepared file that is gone was swept by whoever has taken over.
     fn lost(&self, error: StorageError) -> WriterError {
         if !error.is_missing() {
@@ -298,12 +306,17 @@ impl Log {
         error
     }
 
-    fn doubt(&mut self, records: u64, source: Arc<StorageError>) -> WriterError {
+    fn doubt(
+        &mut self,
+        records: u64,
+        source: Arc<StorageError>,
+        fenced: Option<Arc<FenceReason>>,
+    ) -> WriterError {
         self.in_doubt = true;
         let id = |sequence| RecordId { writer: self.context.writer.clone(), epoch: self.epoch, sequence };
         let first = self.next_sequence;
         let last = Sequence::new(first.get().saturating_add(records.saturating_sub(1)));
-        WriterError::Unknown { from: id(first), to: id(last), source }
+        WriterError::Unknown { from: id(first), to: id(last), source, fenced }
     }
 
     /// The sequences of the commit in doubt will be used again, so they must get another epoch.

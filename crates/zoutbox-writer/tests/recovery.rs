@@ -212,6 +212,7 @@ fn a_writer_that_was_taken_over_can_acknowledge_nothing_more() {
         let first = put(&mut new, "new").unwrap();
         let error = old.append(&record("zombie")).unwrap().wait().unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Unknown | ErrorKind::Fenced | ErrorKind::Fatal), "{error}");
+        assert!(error.to_string().contains("was taken over by another process or lost its lock"), "{error}");
         let error = old.append(&record("zombie")).and_then(zoutbox_writer::Ticket::wait).unwrap_err();
         assert!(matches!(error, WriterError::Fenced { .. }), "{error}");
         drop(old);

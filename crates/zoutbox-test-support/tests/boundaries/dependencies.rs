@@ -19,6 +19,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("zoutbox-cli", &["format", "storage", "writer", "reader", "relay-core", "relay", "consumer"]),
     ("zoutbox-sim", &["format", "storage", "writer", "reader", "relay-core", "relay", "consumer"]),
     ("zoutbox-test-support", &[]),
+    ("zoutbox-lab", &["format", "storage", "writer", "reader", "test-support"]),
 ];
 
 /// What only some crates may name as a dependency. Only relay and consumer know AMQP and tokio.

@@ -1,0 +1,118 @@
+//! The hosts, their mounts, and what can be done to them: the guest's `lab` command, which `lab help` describes.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A host of the lab.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Host(&'static str);
+
+pub(crate) const ALPHA: Host = Host("alpha");
+pub(crate) const BETA: Host = Host("beta");
+pub(crate) const GAMMA: Host = Host("gamma");
+
+/// The exported directory as the server has it: the ZFS dataset.
+pub(crate) const DATASET: &str = "/tank/outbox";
+/// Where the programs lie in the guest.
+pub(crate) const PROGRAMS: &str = "/lab";
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl Host {
+    /// A program of ours, to be run on this host. It is the child itself: signals and exit status are its own.
+    pub(crate) fn command(self, program: &str) -> Command {
+        let mut command = Command::new("lab");
+        command.args(["on", self.0]).arg(Path::new(PROGRAMS).join(program));
+        command
+    }
+
+    /// Takes its link away until the guard is dropped.
+    pub(crate) fn cut(self) -> Cut {
+        lab(&["cut", self.0]);
+        Cut(self)
+    }
+}
+
+/// A host without its link.
+pub(crate) struct Cut(Host);
+
+impl Cut {
+    pub(crate) fn heal(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        lab(&["heal", self.0.0]);
+    }
+}
+
+/// Runs the `lab` command.
+#[track_caller]
+pub(crate) fn lab(arguments: &[&str]) -> String {
+    let output = Command::new("lab").args(arguments).output().expect("`lab` is in the guest");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "lab {arguments:?}: {} {said}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// An NFS version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Version(pub(crate) &'static str);
+
+pub(crate) const NFS_4_2: Version = Version("4.2");
+pub(crate) const VERSIONS: [Version; 3] = [NFS_4_2, Version("4.1"), Version("3")];
+
+impl Version {
+    /// A host's mount of this version: the one it has from the start, or one that is made now.
+    pub(crate) fn mount(self, host: Host) -> PathBuf {
+        if self == NFS_4_2 {
+            return PathBuf::from(format!("/mnt/{host}"));
+        }
+        let path = format!("/mnt/{host}-{}", self.0);
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        if !mounts.lines().any(|line| line.split(' ').nth(1) == Some(&path)) {
+            lab(&["mount", host.0, self.0, &path]);
+        }
+        PathBuf::from(path)
+    }
+}
+
+/// A share of a test's own, on every host.
+#[derive(Debug, Clone)]
+pub(crate) struct Share {
+    name: String,
+    version: Version,
+}
+
+impl Share {
+    /// Made by `zoutbox init` on alpha.
+    #[track_caller]
+    pub(crate) fn new(name: &str, version: Version) -> Self {
+        let share = Self { name: format!("{name}-{}", version.0), version };
+        let output = ALPHA.command("zoutbox").arg("init").arg(share.on(ALPHA)).output().unwrap();
+        assert!(output.status.success(), "zoutbox init: {}", String::from_utf8_lossy(&output.stderr));
+        share
+    }
+
+    /// Its root on a host.
+    pub(crate) fn on(&self, host: Host) -> PathBuf {
+        self.version.mount(host).join(&self.name)
+    }
+
+    /// Its root on the file server, behind NFS.
+    pub(crate) fn on_server(&self) -> PathBuf {
+        Path::new(DATASET).join(&self.name)
+    }
+
+    /// Frees its space: the server's disk is small.
+    pub(crate) fn remove(self) {
+        std::fs::remove_dir_all(self.on_server()).unwrap();
+    }
+}

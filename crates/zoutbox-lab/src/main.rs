@@ -1,0 +1,68 @@
+//! The lab suite: what zoutbox promises, on several hosts over real NFS on real ZFS.
+//!
+//! It runs inside the lab's guest (`scripts/lab.sh`), on the file server's host, and drives the real programs on the hosts:
+//!
+//! ```text
+//!   alpha, beta, gamma          zoutbox, zoutbox-relay, check_consumer, by `lab on HOST …`
+//!   /mnt/alpha, /mnt/beta, …    each host's own mount, with its own caches, whoever uses it: also this program itself
+//!   lab cut, lab server stop …  what happens to them
+//! ```
+//!
+//! All hosts share one kernel, so one clock times what happens on different hosts.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test program drives the real disk, clock and processes directly"
+)]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that can't do its work must fail, and say where"
+)]
+
+mod hosts;
+mod measure;
+mod power;
+mod process;
+mod producer;
+mod scenarios;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Conclusion, Trial};
+
+const USAGE: &str = "\
+zoutbox-lab suite [TEST OPTIONS]          every promise but those about power cuts; options as of `cargo test -- --help`
+zoutbox-lab measure                       what it costs: prints tables
+zoutbox-lab power append                  appends until the power is cut, and prints what was acknowledged
+zoutbox-lab power check PRINTED [all|some]  after a restart: is all of it there, or is some of it lost, as expected?";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["suite", ..] => run(&arguments, scenarios::all()),
+        ["measure"] => {
+            measure::all();
+            ExitCode::SUCCESS
+        }
+        ["power", "append"] => power::append(),
+        ["power", "check", printed] => run(&[], power::check(printed, false)),
+        ["power", "check", printed, expected @ ("all" | "some")] => {
+            run(&[], power::check(printed, *expected == "some"))
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            ExitCode::from(64)
+        }
+    }
+}
+
+/// One after the other: they share the server, and some stop it.
+fn run(arguments: &[String], trials: Vec<Trial>) -> ExitCode {
+    let mut arguments = Arguments::from_iter(arguments);
+    arguments.test_threads = Some(1);
+    let conclusion: Conclusion = libtest_mimic::run(&arguments, trials);
+    conclusion.exit_code()
+}

@@ -1,0 +1,106 @@
+//! The share is full, read-only, somebody else's, or not there.
+
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+
+use super::trial;
+use super::visibility::relay;
+use crate::hosts::{ALPHA, BETA, GAMMA, NFS_4_2, Share, lab};
+use crate::process::finish;
+use crate::producer::Producer;
+
+pub(super) fn trials() -> Vec<Trial> {
+    vec![
+        trial(
+            "limits: at the quota appends are refused or wait, and go on when the relay has reclaimed",
+            quota,
+        ),
+        trial("limits: a read-only export is named, and nothing hangs", read_only),
+        trial("limits: a mount point without the share is refused, and nothing is written there", unmounted),
+    ]
+}
+
+/// Room for little more than what the dataset holds now.
+fn narrow() {
+    let used = std::process::Command::new("zfs")
+        .args(["get", "-Hpo", "value", "used", "tank/outbox"])
+        .output()
+        .unwrap();
+    let used: u64 = String::from_utf8_lossy(&used.stdout).trim().parse().unwrap();
+    lab(&["set", &format!("quota={}", used + (24 << 20))]);
+}
+
+fn quota() {
+    let share = Share::new("quota", NFS_4_2);
+    let acked = finish(&mut incompressible(&share, "orders", 200, "block"));
+    acked.succeeded();
+    narrow();
+    let refused = finish(&mut incompressible(&share, "orders", 100_000, "fail"));
+    println!("refused: {}", refused.errors.trim());
+    refused.exited(75);
+    assert!(!refused.lines.is_empty(), "nothing fitted at all");
+
+    let waiting =
+        Producer::start(BETA, &share, "payments", &["--min-free-space", "4MiB"], Duration::from_millis(20));
+    std::thread::sleep(Duration::from_secs(3));
+    let relay = relay(GAMMA, &share, &["--retention", "0s"]);
+    waiting.wait_for_more(50);
+    let acked = acked.lines.len() + refused.lines.len() + waiting.finish().len();
+    relay.wait_for_lines(acked);
+    relay.stop().succeeded();
+    lab(&["set", "quota=none"]);
+    share.remove();
+}
+
+/// Lines that no compression makes small.
+fn incompressible(share: &Share, writer: &str, lines: usize, when_full: &str) -> std::process::Command {
+    let zoutbox = "/lab/zoutbox append --acks --segment-size 1MiB --min-free-space 0";
+    let root = share.on(ALPHA).display().to_string();
+    let script = format!(
+        "head -c {} /dev/urandom | base64 -w 4096 | {zoutbox} --root {root} --writer {writer} --when-full {when_full}",
+        lines * 3072
+    );
+    let mut command = std::process::Command::new("lab");
+    command.args(["on", "alpha", "bash", "-c", &script]);
+    command
+}
+
+fn read_only() {
+    let share = Share::new("read-only", NFS_4_2);
+    lab(&["export", "ro"]);
+    let writer = append(&share);
+    let relay = finish(
+        GAMMA.command("zoutbox-relay").arg("--root").arg(share.on(GAMMA)).args(["--stdout", "--once"]),
+    );
+    lab(&["export"]);
+    for ended in [writer, relay] {
+        println!("{}: {}", ended.status, ended.errors.trim());
+        assert!(!ended.status.success());
+        assert!(ended.errors.contains("Read-only file system"), "{}", ended.errors);
+        assert!(ended.errors.contains("read-only-4.2"), "it does not name the path: {}", ended.errors);
+    }
+    append(&share).succeeded();
+    share.remove();
+}
+
+fn append(share: &Share) -> crate::process::Ended {
+    finish(
+        ALPHA
+            .command("zoutbox")
+            .arg("append")
+            .arg("--root")
+            .arg(share.on(ALPHA))
+            .args(["--writer", "orders"]),
+    )
+}
+
+fn unmounted() {
+    let point = std::path::Path::new("/mnt/nothing-mounted");
+    std::fs::create_dir_all(point).unwrap();
+    let mut append = ALPHA.command("zoutbox");
+    append.arg("append").arg("--root").arg(point).args(["--writer", "orders"]);
+    finish(&mut append).exited(66);
+    finish(GAMMA.command("zoutbox-relay").arg("--root").arg(point).arg("--stdout")).exited(66);
+    assert_eq!(std::fs::read_dir(point).unwrap().count(), 0, "something was written");
+}

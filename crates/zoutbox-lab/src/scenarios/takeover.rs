@@ -1,0 +1,123 @@
+//! A producer's host is cut off while it holds its writer's lock.
+
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+
+use super::trial;
+use super::visibility::relay;
+use crate::hosts::{ALPHA, BETA, GAMMA, NFS_4_2, Share};
+use crate::process::LONG;
+use crate::producer::{Producer, assert_all_there, log};
+
+pub(super) fn trials() -> Vec<Trial> {
+    vec![
+        trial("takeover: another host goes on where a producer was killed", killed),
+        trial(
+            "takeover: a producer that was cut off and taken over acknowledges nothing more, and says why",
+            cut_off,
+        ),
+        trial("takeover: a producer that is cut off holds up nobody else's records", others_go_on),
+    ]
+}
+
+fn killed() {
+    let share = Share::new("killed", NFS_4_2);
+    let mut first = Producer::start(ALPHA, &share, "orders", &[], Duration::from_millis(5));
+    first.running.wait_for_lines(50);
+    first.running.kill();
+    let mut acked = first.acked();
+    acked.extend(taken_over(&share).finish());
+    assert_all_there(&acked, &log(GAMMA, &share, "orders"));
+    share.remove();
+}
+
+fn cut_off() {
+    let share = Share::new("cut-off", NFS_4_2);
+    let mut first = Producer::start(ALPHA, &share, "orders", &[], Duration::from_millis(20));
+    first.running.wait_for_lines(50);
+    let cut = ALPHA.cut();
+    let since = Instant::now();
+    let second = taken_over(&share);
+    println!("taken over {:?} after the cut", since.elapsed());
+    second.wait_for_more(20);
+    assert!(!first.running.has_ended(), "it can't know yet: {}", first.running.errors());
+    cut.heal();
+    let healed = Instant::now();
+    first.wait_until_it_ends_by_itself();
+    let before = first.acked();
+    let ended = first.end();
+    println!("ended {:?} after the link was back: {}", healed.elapsed(), ended.errors.trim());
+    // Whether the record it was writing is there it can't know; that it was taken over it can.
+    ended.exited(74);
+    assert!(
+        ended.errors.contains("was taken over by another process"),
+        "it does not say why: {}",
+        ended.errors
+    );
+    let mut acked = before;
+    acked.extend(second.finish());
+    assert_all_there(&acked, &log(GAMMA, &share, "orders"));
+    share.remove();
+}
+
+/// A producer of the same writer on another host, as soon as the server lets it.
+fn taken_over(share: &Share) -> Producer {
+    let start = Instant::now();
+    loop {
+        let mut producer = Producer::start(BETA, share, "orders", &[], Duration::from_millis(20));
+        while producer.running.count() == 0 && !producer.running.has_ended() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        if producer.running.count() > 0 {
+            return producer;
+        }
+        let ended = producer.end();
+        ended.exited(75);
+        assert!(start.elapsed() < LONG, "never taken over: {}", ended.errors);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn others_go_on() {
+    let share = Share::new("others", NFS_4_2);
+    let relay = relay(GAMMA, &share, &[]);
+    let pause = Duration::from_millis(20);
+    let producers = [(ALPHA, "orders"), (BETA, "payments")]
+        .map(|(host, writer)| Producer::start(host, &share, writer, &[], pause));
+    for producer in &producers {
+        producer.running.wait_for_lines(50);
+    }
+    let relayed = |writer: &str| {
+        let id = format!("\"id\":\"{writer}/");
+        relay.lines().iter().filter(|(_, line)| line.contains(&id)).count()
+    };
+    let cut = ALPHA.cut();
+    let since = Instant::now();
+    // Longer than the lease, for which a call on the cut-off host's files may hang.
+    let mut longest = (Duration::ZERO, relayed("payments"), Instant::now());
+    while since.elapsed() < Duration::from_secs(20) {
+        let now = relayed("payments");
+        if now > longest.1 {
+            longest = (longest.0.max(longest.2.elapsed()), now, Instant::now());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    println!(
+        "the longest the relay printed nothing of the other writer: {:?}",
+        longest.0.max(longest.2.elapsed())
+    );
+    assert!(longest.0.max(longest.2.elapsed()) < Duration::from_secs(8), "as long as the lease");
+    cut.heal();
+    let [mut orders, payments] = producers;
+    // Its locks were given up with its lease: it must not write any more, and says so.
+    orders.wait_until_it_ends_by_itself();
+    let acked = [("orders", orders.acked()), ("payments", payments.finish())];
+    assert!(orders.end().errors.contains("lost its lock"));
+    for (writer, acked) in acked {
+        relay.wait_for("everything is relayed", || relayed(writer) >= acked.len());
+        assert_all_there(&acked, &log(GAMMA, &share, writer));
+    }
+    relay.stop().succeeded();
+    share.remove();
+}

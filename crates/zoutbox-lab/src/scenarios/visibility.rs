@@ -1,0 +1,170 @@
+//! How soon a host sees what another one appended, with default mount options: the attribute cache is on.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use zoutbox_storage::System;
+use zoutbox_writer::{Options, Record, Writer};
+
+use super::on_every_version;
+use crate::hosts::{ALPHA, BETA, GAMMA, Host, Share, Version};
+use crate::process::{LONG, Running};
+use crate::producer::record;
+
+const SAMPLES: u32 = 60;
+
+pub(super) fn trials() -> Vec<Trial> {
+    let mut trials = on_every_version(
+        "visibility: the relay on another host reads an append sooner than plain stat sees it",
+        growth_is_seen,
+    );
+    trials.extend(on_every_version(
+        "visibility: the relay finds new writers and new segments of other hosts",
+        new_names_are_seen,
+    ));
+    trials
+}
+
+/// A relay that prints what it reads, on another host.
+pub(super) fn relay(host: Host, share: &Share, options: &[&str]) -> Running {
+    let mut command = host.command("zoutbox-relay");
+    command.arg("--root").arg(share.on(host)).arg("--stdout").args(options);
+    let relay = Running::start(&mut command);
+    relay.wait_for_error("relaying");
+    relay
+}
+
+fn growth_is_seen(version: Version) {
+    let share = Share::new("visibility", version);
+    let relay = relay(BETA, &share, &[]);
+    let writer = Writer::open(share.on(ALPHA), "orders", Options::default()).unwrap();
+    append(&writer, "first");
+    relay.wait_for_lines(1);
+
+    let stat = Stat::start(segment(&share, GAMMA));
+    let mut appended = Vec::new();
+    for sample in 0..SAMPLES {
+        std::thread::sleep(Duration::from_millis(100 + u64::from(sample * 37 % 300)));
+        let id = append(&writer, &format!("sample {sample}"));
+        let length = std::fs::metadata(segment(&share, ALPHA)).unwrap().len();
+        appended.push((id, length, Instant::now()));
+    }
+    relay.wait_for_lines(appended.len() + 1);
+    let read: std::collections::HashMap<_, _> =
+        relay.lines().into_iter().map(|(when, line)| (record(&line).0, when)).collect();
+    let by_relay = appended.iter().map(|(id, _, acked)| read[id].saturating_duration_since(*acked)).collect();
+    let by_stat =
+        appended.iter().map(|(_, length, acked)| stat.saw(*length).saturating_duration_since(*acked));
+    let (by_relay, by_stat) = (Percentiles::of(by_relay), Percentiles::of(by_stat.collect()));
+    println!("NFS {}: relay {by_relay}; plain stat {by_stat}", version.0);
+    assert!(by_relay.median < by_stat.median, "the relay saw no sooner than plain stat");
+    relay.stop().succeeded();
+    writer.close().unwrap();
+    share.remove();
+}
+
+fn new_names_are_seen(version: Version) {
+    let share = Share::new("names", version);
+    let relay = relay(GAMMA, &share, &[]);
+    let options = Options { segment_size: 64 * 1024, ..Options::default() };
+    let mut expected = 0;
+    for writer in ["first", "second", "third"] {
+        let writer = Writer::open(share.on(ALPHA), writer, options.clone()).unwrap();
+        for _ in 0..3 {
+            // Half a segment each: every other append starts a new one.
+            append(&writer, &"x".repeat(40 * 1024));
+            expected += 1;
+        }
+        let appended = Instant::now();
+        relay.wait_for_lines(expected);
+        println!("NFS {}: a new writer and its segments were read after {:?}", version.0, appended.elapsed());
+        writer.close().unwrap();
+    }
+    relay.stop().succeeded();
+    share.remove();
+}
+
+#[track_caller]
+fn append(writer: &Writer, payload: &str) -> String {
+    writer.append(&Record::new("topic", payload)).unwrap().wait().unwrap().to_string()
+}
+
+/// The only segment there is, as a host names it.
+fn segment(share: &Share, host: Host) -> PathBuf {
+    let root = share.on(host);
+    let layout = zoutbox_storage::Share::open(&System::real(), &root).unwrap().layout;
+    let directory = layout.writer(&"orders".parse().unwrap());
+    let entries = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.into_iter().find(|path| path.extension().is_some_and(|end| end == "open")).expect("a segment")
+}
+
+/// Watches a file's length as a naive program would.
+struct Stat {
+    seen: Arc<Mutex<Vec<(Instant, u64)>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Stat {
+    fn start(path: PathBuf) -> Self {
+        let (seen, stop) = (Arc::<Mutex<Vec<(Instant, u64)>>>::default(), Arc::new(AtomicBool::new(false)));
+        let (its_seen, its_stop) = (seen.clone(), stop.clone());
+        std::thread::spawn(move || {
+            while !its_stop.load(Ordering::Relaxed) {
+                let length = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+                let mut seen = its_seen.lock().unwrap();
+                if seen.last().is_none_or(|(_, before)| *before < length) {
+                    seen.push((Instant::now(), length));
+                }
+                drop(seen);
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        Self { seen, stop }
+    }
+
+    /// When the file was seen to be at least that long.
+    fn saw(&self, length: u64) -> Instant {
+        let seen =
+            || self.seen.lock().unwrap().iter().find(|(_, seen)| *seen >= length).map(|(when, _)| *when);
+        zoutbox_test_support::wait_until("stat sees it", LONG, || seen().is_some());
+        seen().expect("just seen")
+    }
+}
+
+impl Drop for Stat {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Of some durations.
+pub(crate) struct Percentiles {
+    pub(crate) median: Duration,
+    high: Duration,
+    most: Duration,
+}
+
+impl Percentiles {
+    pub(crate) fn of(mut durations: Vec<Duration>) -> Self {
+        durations.sort();
+        let at = |percent: usize| durations[(durations.len() - 1) * percent / 100];
+        Self { median: at(50), high: at(99), most: at(100) }
+    }
+}
+
+impl std::fmt::Display for Percentiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
+        write!(
+            f,
+            "p50 {:.1} ms, p99 {:.1} ms, at most {:.1} ms",
+            ms(self.median),
+            ms(self.high),
+            ms(self.most)
+        )
+    }
+}

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# The lab suite: the real programs on the lab's hosts. `scripts/test.sh lab` runs it.
+#
+#   scripts/lab/suite.sh [TEST OPTION...]    options as of `cargo test -- --help`: a filter, --list, ...
+#
+# Builds the image (unless it is cached) and the programs, starts a private broker on this host, and boots the guest: once for
+# all promises but those about power cuts, and twice for each of these. With options only the first.
+# shellcheck disable=SC2317 # clean_up is called by the trap
+set -euo pipefail
+
+here=$(dirname "$(realpath "$0")")
+readonly here scripts=${here%/*} suite_seconds=1800 power_seconds=300
+cd "$scripts/.."
+
+work=$(mktemp -d "${TMPDIR:-/var/tmp}/zoutbox-lab-suite.XXXXXXXX")
+clean_up() {
+    local status=$?
+    if [[ -d $work/broker ]]; then "$scripts/broker.sh" stop "$work/broker" || true; fi
+    rm -rf "$work"
+    exit "$status"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+say() { printf '\n-- %s\n\n' "$*"; }
+
+build() {
+    cargo build --release --locked -p zoutbox-cli -p zoutbox-relay -p zoutbox-lab --bins
+    cargo build --release --locked -p zoutbox-relay --example check_consumer
+    local target
+    target=$(cargo metadata --no-deps --format-version 1 --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+    mkdir -p "$work/lab/workspace-tests"
+    cp "$target"/release/{zoutbox,zoutbox-relay,zoutbox-lab,examples/check_consumer} "$work/lab/"
+    strip "$work"/lab/*zoutbox* "$work/lab/check_consumer"
+    workspace_tests
+    additions=()
+    local program
+    for program in "$work"/lab/*; do additions+=(--add "$program"); done
+}
+
+# The tests of the crates that touch the share, as cargo built them, by name.
+workspace_tests() {
+    local path
+    cargo test --no-run --locked -p zoutbox-storage -p zoutbox-writer -p zoutbox-reader --message-format=json |
+        sed -n 's/.*"test":true.*"executable":"\([^"]*\)".*/\1/p' >"$work/programs"
+    while read -r path; do
+        cp "$path" "$work/lab/workspace-tests/$(basename "${path%-*}")"
+    done <"$work/programs"
+    [[ -n $(ls "$work/lab/workspace-tests") ]] || { printf 'suite.sh: cargo built no tests\n' >&2; exit 1; }
+}
+
+promises() {
+    local url
+    mkdir "$work/broker"
+    "$scripts/broker.sh" install
+    url=$("$scripts/broker.sh" start "$work/broker")
+    "$scripts/lab.sh" run "${additions[@]}" --broker "${url##*:}" --limit "$suite_seconds" -- /lab/zoutbox-lab suite "$@"
+}
+
+# The guest is killed while it appends; then it boots again with the same pool.
+power_cut() { # NAME SYNC EXPECTED
+    local status=0
+    say "a power cut in the middle of acknowledged appends, sync=$2"
+    "$scripts/lab.sh" run "${additions[@]}" --env ZOUTBOX_LAB_SYNC="$2" --disk "$work/$1.disk" --limit "$power_seconds" \
+        --cut-on '^ACK orders/1/600$' --cut-after "$((RANDOM % 900 + 100))" -- /lab/zoutbox-lab power append \
+        >"$work/$1.printed" || status=$?
+    ((status == 243)) || { tail -n 5 "$work/$1.printed"; printf 'suite.sh: no power cut: status %d\n' "$status" >&2; return 1; }
+    printf 'the last it said: %s\n' "$(tail -n 1 "$work/$1.printed")"
+    "$scripts/lab.sh" run "${additions[@]}" --add "$work/$1.printed:/lab/printed" --disk "$work/$1.disk" --keep-disk \
+        --limit "$power_seconds" -- /lab/zoutbox-lab power check /lab/printed "$3"
+    rm -f "$work/$1.disk"
+}
+
+"$scripts/lab.sh" build >/dev/null
+build
+failed=0
+promises "$@" || failed=1
+if (($# == 0)); then
+    power_cut kept standard all || failed=1
+    power_cut ignored disabled some || failed=1
+fi
+exit "$failed"
