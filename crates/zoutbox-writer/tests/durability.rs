@@ -254,7 +254,7 @@ fn rotation_by_size_keeps_one_chain_and_seals_what_is_behind() {
 fn no_segment_outgrows_its_size_however_much_waits_for_one_commit() {
     let world = World::new();
     let options = Options { commit_bytes: 1024 * 1024, ..small() };
-    let mut writer = world.stepped(options).unwrap();
+    let writer = world.stepped(options).unwrap();
     let tickets: Vec<_> = (0..300).map(|n| writer.append(&record(format!("{n:01000}"))).unwrap()).collect();
     writer.close().unwrap();
     assert!(tickets.iter().all(|ticket| ticket.outcome().unwrap().is_ok()));
