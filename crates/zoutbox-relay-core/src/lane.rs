@@ -32,8 +32,10 @@ enum Flow {
 enum Reading {
     /// The next read is due at this time.
     Due(Duration),
-    /// A read is going on.
-    Busy,
+    /// A read is going on. `hinted`: what it gives may be older than the last hint.
+    Busy {
+        hinted: bool,
+    },
     Quarantining,
     /// The next read passes the damage.
     Skip,
@@ -64,6 +66,8 @@ pub struct Lane<B, R> {
     generation: u64,
     rewind: bool,
     idle_wait: Duration,
+    /// The last look found nothing, and no hint came since.
+    idle: bool,
     /// Only one record in flight until one has settled.
     probing: bool,
     life: Life,
@@ -91,6 +95,7 @@ impl<B: Clone, R> Lane<B, R> {
     pub fn new(options: LaneOptions, checkpoint: Option<Position>) -> Self {
         Self {
             idle_wait: options.poll_fast,
+            idle: false,
             options,
             window: Window::default(),
             watermark: checkpoint,
@@ -128,7 +133,7 @@ impl<B: Clone, R> Lane<B, R> {
     /// Whether nothing was found at the last look, and nothing is under way.
     #[must_use]
     pub fn is_caught_up(&self) -> bool {
-        let waits = matches!(self.reading, Reading::Due(_)) && self.idle_wait > self.options.poll_fast;
+        let waits = matches!(self.reading, Reading::Due(_)) && self.idle;
         waits && !self.rewind && self.window.is_empty() && self.checkpoint.durable == self.watermark
     }
 
@@ -193,6 +198,8 @@ impl<B: Clone, R> Lane<B, R> {
 
     fn read(&mut self, items: Vec<Item<B>>, end: ReadEnd, now: Duration) {
         let found = !items.is_empty();
+        let hinted = self.reading == Reading::Busy { hinted: true };
+        self.idle = end == ReadEnd::CaughtUp && !found && !hinted;
         for item in items {
             self.window.push(item);
         }
@@ -203,8 +210,8 @@ impl<B: Clone, R> Lane<B, R> {
         self.reading = match (end, self.options.on_damage) {
             (ReadEnd::Budget, _) => Reading::Due(now),
             (ReadEnd::CaughtUp, _) => {
-                let due = now + self.idle_wait;
-                if !found {
+                let due = if hinted { now } else { now + self.idle_wait };
+                if self.idle {
                     self.idle_wait = (self.idle_wait * 2).min(self.options.poll_slow);
                 }
                 self.told_damage = false;
@@ -224,11 +231,12 @@ impl<B: Clone, R> Lane<B, R> {
     }
 
     fn hint(&mut self, now: Duration) {
-        if let Reading::Due(due) = self.reading
-            && due > now
-        {
-            self.reading = Reading::Due(now);
-        }
+        self.reading = match self.reading {
+            Reading::Due(due) => Reading::Due(due.min(now)),
+            Reading::Busy { .. } => Reading::Busy { hinted: true },
+            other => other,
+        };
+        self.idle = false;
         self.idle_wait = self.options.poll_fast;
     }
 
@@ -376,7 +384,7 @@ impl<B: Clone, R> Lane<B, R> {
         if self.window.queued_bytes() >= self.options.read_ahead || self.flow != Flow::Flowing {
             return None;
         }
-        self.reading = Reading::Busy;
+        self.reading = Reading::Busy { hinted: false };
         let from = match (std::mem::take(&mut self.rewind), self.watermark) {
             (false, _) => ReadFrom::There,
             (true, Some(position)) => ReadFrom::Position(position),
