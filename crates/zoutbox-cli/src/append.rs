@@ -98,6 +98,7 @@ fn options(arguments: &AppendArguments) -> Options {
         min_free_space: arguments.min_free_space.unwrap_or(defaults.min_free_space),
         // Waiting is done here, where a signal can end it.
         when_full: WhenFull::Fail,
+        doorbell: !arguments.no_doorbell,
         ..defaults
     }
 }

@@ -82,6 +82,9 @@ pub(crate) struct AppendArguments {
     /// Leave at least this much free on the share
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) min_free_space: Option<u64>,
+    /// Do not ring the relay's doorbell: it then finds the records at its next look
+    #[arg(long)]
+    pub(crate) no_doorbell: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -185,7 +188,8 @@ relay runs is not probed: shown is who took its lock last.
 Fields of --json, one object:
   root, share                  where, and the share's id
   space                        {total_bytes, available_bytes} of the file system
-  relay                        {epoch, host, pid} that took the relay's lease last, or null
+  relay                        {epoch, host, pid, doorbell} that took the relay's lease last, or null; doorbell is the address
+                               that it announces to writers, or null
   ignored                      names below writers/ that are no writer's directory
   writers                      in the order of their ids, each:
     writer                     its id

@@ -6,6 +6,9 @@
 mod lane;
 mod table;
 
+use std::net::SocketAddr;
+use std::path::Path;
+
 use serde::Serialize;
 use zoutbox_format::Holder;
 use zoutbox_format::holder::HOLDER_LENGTH;
@@ -23,7 +26,7 @@ struct Status {
     root: String,
     share: String,
     space: SpaceJson,
-    relay: Option<HolderJson>,
+    relay: Option<RelayJson>,
     ignored: Vec<String>,
     writers: Vec<Lane>,
 }
@@ -42,6 +45,13 @@ struct HolderJson {
     pid: u32,
 }
 
+#[derive(Debug, Serialize)]
+struct RelayJson {
+    #[serde(flatten)]
+    holder: HolderJson,
+    doorbell: Option<SocketAddr>,
+}
+
 pub(crate) fn run(system: &System, arguments: &StatusArguments) -> Result<Exit, Failure> {
     let root = &arguments.root.path;
     let share = Share::open(system, root)?;
@@ -52,7 +62,8 @@ pub(crate) fn run(system: &System, arguments: &StatusArguments) -> Result<Exit, 
         root: root.display().to_string(),
         share: share.id.to_string(),
         space: SpaceJson { total_bytes: space.total, available_bytes: space.available },
-        relay: holder(system, &share.layout.lease())?,
+        relay: read_holder(system, &share.layout.lease())?
+            .map(|holder| RelayJson { doorbell: holder.doorbell, holder: holder.into() }),
         ignored: found.ignored,
         writers: lanes.collect::<Result<_, Failure>>()?,
     };
@@ -68,14 +79,20 @@ pub(crate) fn run(system: &System, arguments: &StatusArguments) -> Result<Exit, 
     Ok(Exit::Ok)
 }
 
+impl From<Holder> for HolderJson {
+    fn from(holder: Holder) -> Self {
+        Self { epoch: holder.epoch.get(), host: holder.host, pid: holder.pid }
+    }
+}
+
+fn holder(system: &System, path: &Path) -> Result<Option<HolderJson>, Failure> {
+    Ok(read_holder(system, path)?.map(HolderJson::from))
+}
+
 /// What a lock file says; `None` if nobody ever took it, or it is damaged (`zoutbox verify` tells).
-fn holder(system: &System, path: &std::path::Path) -> Result<Option<HolderJson>, Failure> {
+fn read_holder(system: &System, path: &Path) -> Result<Option<Holder>, Failure> {
     match system.read_small(path, HOLDER_LENGTH) {
-        Ok(bytes) => Ok(Holder::decode(&bytes).map(|holder| HolderJson {
-            epoch: holder.epoch.get(),
-            host: holder.host,
-            pid: holder.pid,
-        })),
+        Ok(bytes) => Ok(Holder::decode(&bytes)),
         Err(error) if error.is_missing() || matches!(error, StorageError::NotAFile { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -133,9 +133,10 @@ fn dump_marker(bytes: &[u8], out: &mut impl Write) -> Result<Dumped, fmt::Error>
 }
 
 fn dump_holder(holder: &Holder, out: &mut impl Write) -> Result<Dumped, fmt::Error> {
-    let Holder { epoch, next_sequence, host, pid } = holder;
+    let Holder { epoch, next_sequence, host, pid, doorbell } = holder;
     let next = next_sequence.map_or("nil".into(), |next| next.to_string());
-    writeln!(out, "holder epoch={epoch} next={next} host={} pid={pid}", text(host.as_bytes()))?;
+    let doorbell = doorbell.map(|address| format!(" doorbell={address}")).unwrap_or_default();
+    writeln!(out, "holder epoch={epoch} next={next} host={} pid={pid}{doorbell}", text(host.as_bytes()))?;
     Ok(ended(DumpEnd::Complete))
 }
 

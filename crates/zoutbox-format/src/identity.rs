@@ -1,5 +1,6 @@
 //! Who a byte belongs to: share, writer, epoch, sequence. Nothing else names anything; never an inode, never a time.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -31,20 +32,29 @@ impl WriterId {
     /// # Errors
     /// [`IdentityError::Writer`] with what was given, cut to a printable length.
     pub fn new(text: &str) -> Result<Self, IdentityError> {
+        if Self::is_valid(text) { Ok(Self(text.into())) } else { Err(IdentityError::Writer(shown(text))) }
+    }
+
+    /// Whether `text` is a writer id: for who has many to check and keeps none.
+    #[must_use]
+    pub fn is_valid(text: &str) -> bool {
         let mut characters = text.bytes();
         let first = characters.next().is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
         let rest = characters
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'.' | b'_' | b'-'));
-        if first && rest && text.len() <= MAX_WRITER_ID {
-            Ok(Self(text.into()))
-        } else {
-            Err(IdentityError::Writer(shown(text)))
-        }
+        first && rest && text.len() <= MAX_WRITER_ID
     }
 
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// So that a map of writers is searched by text without making an id first. Hash and order are those of the text.
+impl Borrow<str> for WriterId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

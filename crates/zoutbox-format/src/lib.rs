@@ -2,6 +2,7 @@
 
 mod bytes;
 pub mod checkpoint;
+pub mod doorbell;
 pub mod dump;
 pub mod frame;
 pub mod header;

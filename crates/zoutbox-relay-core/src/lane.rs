@@ -32,8 +32,10 @@ enum Flow {
 enum Reading {
     /// The next read is due at this time.
     Due(Duration),
-    /// A read is going on.
-    Busy,
+    /// A read is going on. `hinted`: what it gives may be older than the last hint.
+    Busy {
+        hinted: bool,
+    },
     Quarantining,
     /// The next read passes the damage.
     Skip,
@@ -63,7 +65,8 @@ pub struct Lane<B, R> {
     reading: Reading,
     generation: u64,
     rewind: bool,
-    idle_wait: Duration,
+    /// How many looks in a row found nothing, since the last hint.
+    idle: u32,
     /// Only one record in flight until one has settled.
     probing: bool,
     life: Life,
@@ -90,7 +93,7 @@ impl<B: Clone, R> Lane<B, R> {
     #[must_use]
     pub fn new(options: LaneOptions, checkpoint: Option<Position>) -> Self {
         Self {
-            idle_wait: options.poll_fast,
+            idle: 0,
             options,
             window: Window::default(),
             watermark: checkpoint,
@@ -128,7 +131,7 @@ impl<B: Clone, R> Lane<B, R> {
     /// Whether nothing was found at the last look, and nothing is under way.
     #[must_use]
     pub fn is_caught_up(&self) -> bool {
-        let waits = matches!(self.reading, Reading::Due(_)) && self.idle_wait > self.options.poll_fast;
+        let waits = matches!(self.reading, Reading::Due(_)) && self.idle > 0;
         waits && !self.rewind && self.window.is_empty() && self.checkpoint.durable == self.watermark
     }
 
@@ -193,22 +196,19 @@ impl<B: Clone, R> Lane<B, R> {
 
     fn read(&mut self, items: Vec<Item<B>>, end: ReadEnd, now: Duration) {
         let found = !items.is_empty();
+        let hinted = self.reading == Reading::Busy { hinted: true };
         for item in items {
             self.window.push(item);
         }
         if found {
-            self.idle_wait = self.options.poll_fast;
+            self.idle = 0;
             self.told_damage = false;
         }
         self.reading = match (end, self.options.on_damage) {
             (ReadEnd::Budget, _) => Reading::Due(now),
             (ReadEnd::CaughtUp, _) => {
-                let due = now + self.idle_wait;
-                if !found {
-                    self.idle_wait = (self.idle_wait * 2).min(self.options.poll_slow);
-                }
                 self.told_damage = false;
-                Reading::Due(due)
+                Reading::Due(if hinted { now } else { now + self.pause(found) })
             }
             (ReadEnd::Damaged, OnDamage::Skip) => {
                 self.said.push(Output::Quarantine);
@@ -223,13 +223,20 @@ impl<B: Clone, R> Lane<B, R> {
         };
     }
 
+    /// How long to wait after a look, the longer the more of them found nothing.
+    fn pause(&mut self, found: bool) -> Duration {
+        let longer = 2_u32.checked_pow(self.idle).and_then(|times| self.options.poll_fast.checked_mul(times));
+        self.idle = self.idle.saturating_add(u32::from(!found));
+        longer.unwrap_or(Duration::MAX).min(self.options.poll_slow)
+    }
+
     fn hint(&mut self, now: Duration) {
-        if let Reading::Due(due) = self.reading
-            && due > now
-        {
-            self.reading = Reading::Due(now);
-        }
-        self.idle_wait = self.options.poll_fast;
+        self.reading = match self.reading {
+            Reading::Due(due) => Reading::Due(due.min(now)),
+            Reading::Busy { .. } => Reading::Busy { hinted: true },
+            other => other,
+        };
+        self.idle = 0;
     }
 
     fn returned(&mut self, key: Key, reason: R, can_die: bool) {
@@ -376,7 +383,7 @@ impl<B: Clone, R> Lane<B, R> {
         if self.window.queued_bytes() >= self.options.read_ahead || self.flow != Flow::Flowing {
             return None;
         }
-        self.reading = Reading::Busy;
+        self.reading = Reading::Busy { hinted: false };
         let from = match (std::mem::take(&mut self.rewind), self.watermark) {
             (false, _) => ReadFrom::There,
             (true, Some(position)) => ReadFrom::Position(position),

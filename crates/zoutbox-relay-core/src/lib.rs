@@ -10,18 +10,21 @@
 //!
 //! A [`Lane`] is one writer's path: it owns the window of records above the watermark and moves the watermark over the
 //! contiguous settled prefix, and over nothing else. A [`Settlement`] belongs to one channel, which all lanes share: it decides
-//! when a confirm may be believed. [`Reclaim`] decides which segments may go.
+//! when a confirm may be believed. [`Reclaim`] decides which segments may go. [`Rings`] decides which lanes look sooner because
+//! something arrived at the doorbell, and bounds what strangers can cause there.
 //!
-//! All three are driven from outside: the shell (or a simulator) hands in what happened and the time, and does what comes out.
+//! All of them are driven from outside: the shell (or a simulator) hands in what happened and the time, and does what comes out.
 
 mod lane;
 mod reclaim;
+mod rings;
 mod settlement;
 mod signals;
 mod window;
 
 pub use lane::Lane;
 pub use reclaim::Reclaim;
+pub use rings::{RING_PAUSE, Rings, STRANGER_PAUSE};
 pub use settlement::{Outcome, Resolution, Settlement, Verdict};
 pub use signals::{Input, LaneOptions, OnDamage, OnUndeliverable, Output, ReadEnd, ReadFrom};
 pub use window::{Item, Key};

@@ -3,13 +3,14 @@
 //! ```text
 //!   publisher: up, down, blocked, confirms, returns ─┐            ┌─▶ publish
 //!   jobs: read, saved, discovered, …                 ├─▶ lanes ───┼─▶ jobs (threads that may block)
-//!   watcher: hints                                   │            └─▶ log
+//!   watcher, doorbell: hints                         │            └─▶ log
 //!   time, stop                                      ─┘
 //! ```
 //!
 //! One task owns all lanes and the publisher, so nothing is shared and nothing locked. Lanes take turns at the channel, a
 //! handful of records at a time; a lane that waits costs the others nothing.
 
+mod bell;
 mod calls;
 mod channel;
 mod jobs;
@@ -28,10 +29,12 @@ use zoutbox_reader::{Hint, Watcher};
 use zoutbox_relay_core::{Input, Item, Key, LaneOptions, Output, Verdict};
 use zoutbox_storage::{Share, System};
 
+use crate::doorbell::{DoorbellOptions, Ear};
 use crate::error::RelayError;
 use crate::lease::Lease;
 use crate::publisher::{Event, Outgoing, Publisher, Returned, Undeliverable};
 use crate::remove::Retention;
+use bell::Bell;
 pub use channel::WindowSize;
 use channel::{Channel, LaneKey};
 use jobs::{Done, Jobs};
@@ -42,7 +45,6 @@ use slot::{ReadOrder, Reader, Slot};
 const TURN: usize = 64;
 /// Bytes of records held in memory beyond the window, over all lanes, after which reading waits.
 const HELD: usize = 16 * 1024 * 1024;
-const DISCOVER_EVERY: Duration = Duration::from_secs(1);
 /// How often calls that hang are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const BALLAST_EVERY: Duration = Duration::from_mins(1);
@@ -63,6 +65,12 @@ pub struct EngineOptions {
     pub once: bool,
     /// How often the counters are logged, when they changed.
     pub report_every: Duration,
+    /// How often writers are looked for that are not known yet.
+    pub discover_every: Duration,
+    /// Whether to take hints from inotify.
+    pub inotify: bool,
+    /// Whether, and where, to take hints from writers on other hosts.
+    pub doorbell: DoorbellOptions,
 }
 
 /// Relays one share to one publisher.
@@ -72,6 +80,7 @@ pub struct Engine<P> {
     done: mpsc::UnboundedReceiver<Done>,
     hints: mpsc::UnboundedReceiver<Hint>,
     _watcher: Option<Watcher>,
+    bell: Option<Bell>,
     options: EngineOptions,
     slots: Vec<Slot>,
     by_writer: HashMap<WriterId, usize>,
@@ -81,6 +90,8 @@ pub struct Engine<P> {
     reads: usize,
     /// `None` while one is going on.
     next_discovery: Option<Duration>,
+    /// A writer rang during the one that is going on, and may have come too late for it.
+    discover_again: bool,
     discovered: bool,
     next_removal: Duration,
     next_look: Duration,
@@ -93,19 +104,31 @@ pub struct Engine<P> {
 impl<P: Publisher> Engine<P> {
     /// An engine for the share whose lease is held.
     #[must_use]
-    pub fn new(system: System, share: Share, lease: Lease, publisher: P, options: EngineOptions) -> Self {
+    pub fn new(
+        system: System,
+        share: Share,
+        lease: Arc<Lease>,
+        publisher: P,
+        ear: Option<Ear>,
+        options: EngineOptions,
+    ) -> Self {
         let (hint, hints) = mpsc::unbounded_channel();
-        let watcher = Watcher::new(&share, move |changed| drop(hint.send(changed)))
-            .inspect_err(|error| tracing::info!("{error}: polling only"))
-            .ok();
+        let watch = || {
+            Watcher::new(&share, move |changed| drop(hint.send(changed)))
+                .inspect_err(|error| tracing::info!("{error}: polling only"))
+                .ok()
+        };
+        let watcher = options.inotify.then(watch).flatten();
         let now = system.clock.monotonic();
-        let (jobs, done) = Jobs::new(system, share, Arc::new(lease));
+        let bell = ear.map(|ear| Bell::listen(ear.socket, share.id));
+        let (jobs, done) = Jobs::new(system, share, lease);
         Self {
             publisher,
             jobs,
             done,
             hints,
             _watcher: watcher,
+            bell,
             channel: Channel::new(options.window),
             report: Report::new(now, options.report_every),
             options,
@@ -115,6 +138,7 @@ impl<P: Publisher> Engine<P> {
             first: 0,
             reads: 0,
             next_discovery: Some(now),
+            discover_again: false,
             discovered: false,
             next_removal: now,
             next_look: now,
@@ -149,6 +173,7 @@ impl<P: Publisher> Engine<P> {
                     }
                     self.hinted(&hints);
                 }
+                () = Bell::rung(self.bell.as_ref()) => {}
                 () = tokio::time::sleep(wait) => {}
                 _ = stop.wait_for(|stop| *stop), if self.stopping.is_none() => self.stop(),
             }
@@ -206,6 +231,7 @@ impl<P: Publisher> Engine<P> {
     /// Lets every lane do what it can; returns how long nothing is to be done if nothing happens.
     fn turn(&mut self) -> Duration {
         let now = self.now();
+        let rings = self.answer(now);
         self.periodic(now);
         let held: usize = self.slots.iter().map(|slot| slot.lane.held()).sum();
         let limit = HELD + self.options.window.bytes.saturating_mul(2);
@@ -228,7 +254,7 @@ impl<P: Publisher> Engine<P> {
         let lanes = self.slots.iter().filter_map(|slot| slot.lane.deadline()).min();
         let stop = self.stopping.map(|_| now + Duration::from_millis(50));
         let soon = self.next_removal.min(self.next_look).min(self.report.next());
-        let next = [lanes, self.next_discovery, Some(soon), stop];
+        let next = [lanes, self.next_discovery, Some(soon), stop, rings];
         // A lane that may not read now is not asked again at once: what it waits for is an event.
         let floor = Duration::from_millis(if may_read { 1 } else { 20 });
         next.into_iter().flatten().min().unwrap_or(now).saturating_sub(now).max(floor)
@@ -266,7 +292,8 @@ impl<P: Publisher> Engine<P> {
             self.next_ballast = now + BALLAST_EVERY;
             self.jobs.keep_ballast();
         }
-        self.report.tick(now, &self.slots, self.channel.in_flight());
+        let rings = self.bell.as_ref().map(|bell| bell.rings().counts());
+        self.report.tick(now, &self.slots, self.channel.in_flight(), rings);
     }
 
     /// One lane's turn; whether it published.
@@ -407,6 +434,21 @@ impl<P: Publisher> Engine<P> {
         for slot in &mut self.slots {
             slot.lane.handle(Input::Lost, now);
         }
+    }
+
+    /// Has the lanes look that were rung for, if it is time; returns when it will be.
+    fn answer(&mut self, now: Duration) -> Option<Duration> {
+        let mut rings = self.bell.as_ref()?.rings();
+        for lane in rings.take_lanes(now) {
+            if let Some(slot) = self.slots.get_mut(lane) {
+                slot.lane.handle(Input::Hint, now);
+            }
+        }
+        if rings.take_stranger(now) {
+            self.discover_again = self.next_discovery.is_none();
+            self.next_discovery = self.next_discovery.map(|_| now);
+        }
+        rings.due()
     }
 
     fn hinted(&mut self, hints: &HashSet<Option<WriterId>>) {

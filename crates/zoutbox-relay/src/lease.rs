@@ -4,7 +4,8 @@
 //! epoch catches that one: before each checkpoint it proves the lease by writing and syncing the locked file, which fails for a
 //! holder the server has given up on, and it stops at any checkpoint of a newer epoch.
 
-use std::sync::{Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use zoutbox_format::checkpoint::CHECKPOINT_LENGTH;
@@ -26,7 +27,14 @@ pub struct Lease {
     share: Share,
     lock: Lock,
     epoch: Epoch,
-    proven: Mutex<Duration>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// When the lease was last proven.
+    proven: Duration,
+    doorbell: Option<SocketAddr>,
 }
 
 impl Lease {
@@ -50,9 +58,9 @@ impl Lease {
             share: share.clone(),
             lock,
             epoch,
-            proven: Mutex::new(system.clock.monotonic()),
+            state: Mutex::new(State { proven: system.clock.monotonic(), doorbell: None }),
         };
-        lease.write()?;
+        lease.write(&lease.state())?;
         system.disk.sync_dir(&share.layout.relay())?;
         // What a relay before renamed into place may not be durable yet, and segments are removed by it.
         system.disk.sync_dir(&share.layout.checkpoints())?;
@@ -66,22 +74,41 @@ impl Lease {
         self.epoch
     }
 
-    fn write(&self) -> Result<(), StorageError> {
-        let host = self.system.host.to_string();
-        let holder = Holder { epoch: self.epoch, next_sequence: None, host, pid: self.system.pid };
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, state: &State) -> Result<(), StorageError> {
+        let holder = Holder {
+            epoch: self.epoch,
+            next_sequence: None,
+            host: self.system.host.to_string(),
+            pid: self.system.pid,
+            doorbell: state.doorbell,
+        };
         self.lock.file().write_at(&holder.encode(), 0)?;
         self.lock.file().sync()
     }
 
+    /// Says in the lease where writers may ring; `None`: nowhere any more.
+    ///
+    /// # Errors
+    /// What the disk says; the next proof of the lease then says it.
+    pub fn announce(&self, doorbell: Option<SocketAddr>) -> Result<(), StorageError> {
+        let mut state = self.state();
+        state.doorbell = doorbell;
+        self.write(&state)
+    }
+
     /// Proves that the lease is still held, by a write that is synced; a recent proof counts.
     fn prove(&self) -> Result<(), RelayError> {
-        let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         let now = self.system.clock.monotonic();
-        if now.saturating_sub(*proven) < PROOF {
+        if now.saturating_sub(state.proven) < PROOF {
             return Ok(());
         }
-        match self.write() {
-            Ok(()) => *proven = now,
+        match self.write(&state) {
+            Ok(()) => state.proven = now,
             Err(error) if matches!(error.kind(), ErrorKind::Retry | ErrorKind::Full) => {
                 return Err(error.into());
             }

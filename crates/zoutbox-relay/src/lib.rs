@@ -3,17 +3,20 @@
 //! ```text
 //!   standby ── lease ──▶ Engine ─┬─ a Lane per writer (zoutbox-relay-core)
 //!                                ├─ a Publisher: AMQP, or lines of JSON
-//!                                └─ threads that touch the share
+//!                                ├─ threads that touch the share
+//!                                └─ hints: inotify, and a doorbell that writers on other hosts ring
 //! ```
 //!
 //! The binary `zoutbox-relay` is [`Options`], [`settings`] and [`relay`], and nothing else.
 
 pub mod amqp;
 mod ballast;
+mod doorbell;
 pub mod engine;
 mod error;
 mod keep;
 mod lease;
+mod mount;
 mod options;
 mod publisher;
 mod relay;
@@ -22,6 +25,7 @@ pub mod settings;
 mod stdout;
 mod units;
 
+pub use doorbell::{Doorbell, DoorbellOptions, Ear};
 pub use error::{EXIT_CODES, Exit, RelayError};
 pub use keep::{dead_letter, quarantine};
 pub use lease::Lease;

@@ -1,5 +1,6 @@
 //! What an operator can say: on the command line, or under the same names in a TOML file. The command line wins.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
@@ -7,6 +8,7 @@ use serde::Deserialize;
 use zoutbox_storage::{StorageError, System};
 
 use crate::amqp::QueueType;
+use crate::doorbell::Doorbell;
 use crate::error::{EXIT_CODES, RelayError};
 use crate::units::{Size, Span};
 
@@ -39,6 +41,7 @@ pub enum Damaged {
 #[derive(Debug, Clone, Default, Parser, Deserialize)]
 #[command(name = "zoutbox-relay", version, after_help = EXIT_CODES)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that an operator may set")]
 pub struct Options {
     /// The share's root directory.
     #[arg(long, value_name = "ROOT")]
@@ -100,6 +103,23 @@ pub struct Options {
     /// How often to save checkpoints; bounds what is published again after a crash [default: 200ms]
     #[arg(long, value_name = "DURATION")]
     pub checkpoint_interval: Option<Span>,
+    /// The shortest pause between two looks at a writer that has nothing new; it doubles up to --poll-max [default: 2ms]
+    #[arg(long, value_name = "DURATION")]
+    pub poll_min: Option<Span>,
+    /// The longest pause between two looks at a writer that has nothing new, unless a hint comes; also between two looks for new
+    /// writers, if it is longer than 1s [default: 500ms]
+    #[arg(long, value_name = "DURATION")]
+    pub poll_max: Option<Span>,
+    /// Where to listen for the UDP datagrams by which writers on other hosts say that there is something new: IP:PORT (port 0: any),
+    /// 'auto' (on NFS, at this host's address on the way to the file server) or 'off' [default: auto]
+    #[arg(long, value_name = "ADDRESS")]
+    pub doorbell: Option<Doorbell>,
+    /// What to tell writers instead of the address in --doorbell, if that is not the one they reach: IP:PORT (port 0: the same)
+    #[arg(long, value_name = "ADDRESS")]
+    pub doorbell_announce: Option<SocketAddr>,
+    /// Take no hints from inotify.
+    #[arg(long)]
+    pub no_inotify: bool,
     /// How often to log the counters, when they changed [default: 10s]
     #[arg(long, value_name = "DURATION")]
     pub report_interval: Option<Span>,
@@ -156,6 +176,11 @@ impl Options {
             window_bytes: self.window_bytes.or(file.window_bytes),
             confirm_timeout: self.confirm_timeout.or(file.confirm_timeout),
             checkpoint_interval: self.checkpoint_interval.or(file.checkpoint_interval),
+            poll_min: self.poll_min.or(file.poll_min),
+            poll_max: self.poll_max.or(file.poll_max),
+            doorbell: self.doorbell.or(file.doorbell),
+            doorbell_announce: self.doorbell_announce.or(file.doorbell_announce),
+            no_inotify: self.no_inotify || file.no_inotify,
             report_interval: self.report_interval.or(file.report_interval),
             log: self.log.or(file.log),
             once: self.once || file.once,

@@ -1,11 +1,14 @@
 //! From standby to relay: waits for the lease, then runs the engine.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use zoutbox_storage::{ErrorKind, Share, System};
 
 use crate::ballast::Ballast;
+use crate::doorbell::Ear;
 use crate::engine::{Engine, EngineOptions};
 use crate::error::RelayError;
 use crate::lease::Lease;
@@ -13,6 +16,8 @@ use crate::publisher::Publisher;
 
 /// Locks are polled: on NFS a lock call that waits can get the lock half a minute late.
 const POLL: Duration = Duration::from_millis(250);
+/// An orderly stop takes its doorbell out of the lease, but does not wait longer than this for it.
+const WITHDRAWAL: Duration = Duration::from_millis(500);
 
 /// Waits for the share's lease, then relays until `stop` turns true.
 ///
@@ -25,13 +30,36 @@ pub async fn relay<P: Publisher>(
     options: EngineOptions,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), RelayError> {
-    let waiting = wait_for_lease(&system, &share);
-    let lease = tokio::select! {
-        lease = waiting => lease?,
+    let beginning = async {
+        let lease = Arc::new(wait_for_lease(&system, &share).await?);
+        // Only who relays listens: a standby would answer nobody, and keep the port from who does.
+        let ear = Ear::open(&system, &share, options.doorbell).await;
+        if let Some(ear) = &ear {
+            announce(&lease, Some(ear.announced)).await;
+        }
+        Ok::<_, RelayError>((lease, ear))
+    };
+    let (lease, ear) = tokio::select! {
+        begun = beginning => begun?,
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
     };
     tracing::info!("relaying {} as epoch {}", share.layout.root().display(), lease.epoch());
-    Engine::new(system, share, lease, publisher, options).run(stop).await
+    let announced = ear.is_some();
+    let ended = Engine::new(system, share, Arc::clone(&lease), publisher, ear, options).run(stop).await;
+    if announced && !matches!(ended, Err(RelayError::Fenced { .. })) {
+        // Writers would go on sending to a port that another program may get.
+        drop(tokio::time::timeout(WITHDRAWAL, announce(&lease, None)).await);
+    }
+    ended
+}
+
+/// Never needed, so its failure is only told.
+async fn announce(lease: &Arc<Lease>, doorbell: Option<SocketAddr>) {
+    let lease = Arc::clone(lease);
+    let written = tokio::task::spawn_blocking(move || lease.announce(doorbell)).await;
+    if let Ok(Err(error)) = written {
+        tracing::info!("the lease does not say where the doorbell is: {error}");
+    }
 }
 
 async fn wait_for_lease(system: &System, share: &Share) -> Result<Lease, RelayError> {

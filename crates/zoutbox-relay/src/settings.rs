@@ -7,6 +7,7 @@ use zoutbox_relay_core::{LaneOptions, OnDamage, OnUndeliverable};
 use zoutbox_storage::System;
 
 use crate::amqp::AmqpSettings;
+use crate::doorbell::DoorbellOptions;
 use crate::engine::{EngineOptions, WindowSize};
 use crate::error::RelayError;
 use crate::options::{Damaged, Options, Undelivered, read_text};
@@ -15,6 +16,9 @@ use crate::units::{Size, Span};
 
 /// What is declared when a queue is to be declared and no exchange is named.
 const OWN_EXCHANGE: &str = "zoutbox";
+
+/// How often new writers are looked for, unless even known ones are looked at less often.
+const DISCOVER_EVERY: Duration = Duration::from_secs(1);
 
 /// Where to publish.
 #[derive(Debug, Clone)]
@@ -135,7 +139,21 @@ pub fn engine(options: &Options) -> Result<EngineOptions, RelayError> {
     if window.messages == 0 || window.bytes == 0 {
         return Err(invalid("--window", "at least one record must be in flight"));
     }
+    let defaults = LaneOptions::default();
+    let poll_slow = span(options.poll_max, defaults.poll_slow);
+    let poll_fast = span(options.poll_min, defaults.poll_fast.min(poll_slow));
+    if poll_fast.is_zero() || poll_slow < poll_fast {
+        return Err(invalid(
+            "--poll-min",
+            "must be at least 1ms and at most --poll-max, which is 500ms unless given",
+        ));
+    }
+    let doorbell =
+        DoorbellOptions { at: options.doorbell.unwrap_or_default(), announce: options.doorbell_announce };
+    doorbell.check().map_err(|(option, reason)| invalid(option, &reason))?;
     let lane = LaneOptions {
+        poll_fast,
+        poll_slow,
         checkpoint_interval: span(options.checkpoint_interval, Duration::from_millis(200)),
         on_undeliverable: match options.on_undeliverable {
             Some(Undelivered::DeadLetter) => OnUndeliverable::DeadLetter,
@@ -145,7 +163,7 @@ pub fn engine(options: &Options) -> Result<EngineOptions, RelayError> {
             Some(Damaged::Skip) => OnDamage::Skip,
             Some(Damaged::Halt) | None => OnDamage::Halt,
         },
-        ..LaneOptions::default()
+        ..defaults
     };
     let keep = span(options.retention, Duration::from_hours(1));
     Ok(EngineOptions {
@@ -154,6 +172,9 @@ pub fn engine(options: &Options) -> Result<EngineOptions, RelayError> {
         retention: Retention { keep, archive: options.archive },
         once: options.once,
         report_every: span(options.report_interval, Duration::from_secs(10)),
+        discover_every: poll_slow.max(DISCOVER_EVERY),
+        inotify: !options.no_inotify,
+        doorbell,
     })
 }
 

@@ -1,15 +1,15 @@
-//! The only door to disk, clock, locks and entropy.
+//! The only door to disk, clock, locks, entropy and, for hints, the network.
 //!
-//! Everything a zoutbox library does to the world goes through the three traits here, so that a simulator can lose, tear,
+//! Everything a zoutbox library does to the world goes through the four traits here, so that a simulator can lose, tear,
 //! reorder and delay every one of those touches:
 //!
 //! ```text
 //!   writer   reader   relay   consumer   operator's tool
 //!        \      |       |        |       /
 //!                   System
-//!            Disk   Clock   Entropy
-//!              |       |        |
-//!          real file system, time, kernel         (or a simulated world)
+//!        Disk   Clock   Entropy   Network
+//!          |       |        |        |
+//!      real file system, time, kernel, UDP        (or a simulated world)
 //! ```
 //!
 //! All calls block: on NFS and ZFS nothing else is faster (OpenZFS issue 18660), and a thread of its own is what keeps one
@@ -25,6 +25,7 @@ mod lock;
     reason = "memory maps can't be made safely; this is the one reviewed module that makes them"
 )]
 mod mapping;
+mod network;
 mod real;
 pub mod replace;
 mod share;
@@ -35,6 +36,7 @@ pub use disk::{Disk, DiskFile, Entry, FileKind, FileSystem, Metadata, OpenMode, 
 pub use error::{ErrorKind, Operation, StorageError};
 pub use lock::Lock;
 pub use mapping::Mapping;
+pub use network::{Line, Network, RealNetwork};
 pub use real::RealDisk;
 pub use share::Share;
 pub use system::System;

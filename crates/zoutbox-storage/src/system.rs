@@ -5,10 +5,11 @@ use std::sync::Arc;
 use crate::clock::{Clock, Entropy, RealClock, RealEntropy};
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::StorageError;
+use crate::network::{Network, RealNetwork};
 use crate::real::RealDisk;
 use std::path::Path;
 
-/// Disk, clock and entropy, and who this process is. Cheap to clone.
+/// Disk, clock, entropy and network, and who this process is. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct System {
     /// The file systems.
@@ -17,6 +18,8 @@ pub struct System {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// Datagrams out.
+    pub network: Arc<dyn Network>,
     /// This host's name, for lock files.
     pub host: Arc<str>,
     /// This process's id, for lock files.
@@ -35,6 +38,7 @@ impl System {
             disk: Arc::new(RealDisk),
             clock: Arc::new(RealClock::default()),
             entropy: Arc::new(RealEntropy),
+            network: Arc::new(RealNetwork),
             host: host.into(),
             pid: std::process::id(),
         }

@@ -46,6 +46,7 @@ impl Claim {
             next_sequence: None,
             host: system.host.to_string(),
             pid: system.pid,
+            doorbell: None,
         });
         Ok((Self { writer: writer.clone(), path, lock, holder }, before))
     }

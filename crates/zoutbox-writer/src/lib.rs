@@ -36,8 +36,14 @@
 //!
 //! All appends that wait at a moment share one positional write and one sync; while that runs, the next commit gathers. One
 //! thread commits. A second one prepares the next segment's file ahead and seals finished ones, so that rotation does not show.
+//!
+//! # How the relay hears of it
+//!
+//! The relay polls. If it announces a doorbell as well, the writer rings it after commits, with one small UDP datagram at most
+//! every 5 ms: see [`Options::doorbell`].
 
 mod aside;
+mod bell;
 mod claim;
 mod context;
 mod error;
@@ -48,6 +54,7 @@ mod options;
 mod prepare;
 mod queue;
 mod recover;
+mod ringing;
 mod segment;
 mod shared;
 mod ticket;

@@ -53,6 +53,10 @@ pub struct Options {
     pub when_full: WhenFull,
     /// Whether segments are filled with zeros ahead: where that pays.
     pub zero_ahead: ZeroAhead,
+    /// Whether the relay's doorbell is rung after commits, if it announces one: yes. The address comes from `relay/lease`, which
+    /// is read at the opening and then at most every 5 s, while something is appended. Without it, or when a datagram is lost,
+    /// the relay finds the records at its next look.
+    pub doorbell: bool,
 }
 
 impl Default for Options {
@@ -66,6 +70,7 @@ impl Default for Options {
             min_free_space: 64 * MIB,
             when_full: WhenFull::default(),
             zero_ahead: ZeroAhead::default(),
+            doorbell: true,
         }
     }
 }

@@ -8,6 +8,7 @@ use zoutbox_format::{Record, WriterId};
 use zoutbox_storage::{Share, StorageError, System};
 
 use crate::aside::{Aside, look};
+use crate::bell::Bell;
 use crate::context::Context;
 use crate::error::WriterError;
 use crate::log::{Log, Start};
@@ -165,10 +166,15 @@ impl Stepped {
         self.committer.log.prepare_in_place();
     }
 
-    /// Does what is due by the clock: looks at the share for the limits, and seals a segment that is too old.
+    /// Does what is due by the clock: looks at the share for the limits, seals a segment that is too old, rings the relay's
+    /// doorbell, and looks for where that is.
     pub fn tick(&mut self) {
         self.committer.log.rotate_if_aged();
         self.shared.looked(look(&self.committer.context));
+        if let Some(bell) = &mut self.committer.bell {
+            bell.ring_if_due();
+            bell.look_here();
+        }
     }
 
     /// Commits what is queued, seals the active segment and releases the writer id.
@@ -177,7 +183,7 @@ impl Stepped {
     /// That sealing failed.
     pub fn close(mut self) -> Result<(), WriterError> {
         while self.step() {}
-        self.committer.log.finish(true)
+        self.committer.finish(true)
     }
 }
 
@@ -185,6 +191,7 @@ struct Opened {
     context: Arc<Context>,
     shared: Arc<Shared>,
     start: Start,
+    bell: Option<Bell>,
 }
 
 impl Opened {
@@ -193,14 +200,15 @@ impl Opened {
         let writer = WriterId::new(id)?;
         let share = Share::open(&system, root)?;
         let shared = Arc::new(Shared::new(&writer, &options));
+        let bell = options.doorbell.then(|| Bell::new(&system, &share, &writer));
         let recovered = recover(system, share, &writer, options)?;
         shared.found(&recovered.segments, look(&recovered.context));
-        Ok(Self { context: Arc::new(recovered.context), shared, start: recovered.start })
+        Ok(Self { context: Arc::new(recovered.context), shared, start: recovered.start, bell })
     }
 
     fn committer(self, aside: Aside) -> Committer {
         let log = Log::new(self.context.clone(), aside, self.start);
-        Committer { context: self.context, shared: self.shared, log }
+        Committer { context: self.context, shared: self.shared, log, bell: self.bell }
     }
 }
 
@@ -209,16 +217,23 @@ struct Committer {
     context: Arc<Context>,
     shared: Arc<Shared>,
     log: Log,
+    bell: Option<Bell>,
 }
 
 impl Committer {
     fn run(mut self) -> Result<(), WriterError> {
         loop {
-            match self.shared.next(self.log.until_aged(), || self.context.system.clock.monotonic()) {
+            if let Some(bell) = &mut self.bell {
+                bell.ring_if_due();
+                bell.look_aside();
+            }
+            let patience = [self.log.until_aged(), self.bell.as_ref().and_then(Bell::until_ring)];
+            let patience = patience.into_iter().flatten().min();
+            match self.shared.next(patience, || self.context.system.clock.monotonic()) {
                 Next::Commit(group) => self.commit(&group),
                 Next::Aged => self.log.rotate_if_aged(),
                 Next::End { seal } => {
-                    let finished = self.log.finish(seal);
+                    let finished = self.finish(seal);
                     self.shared.end(&WriterError::Closed, WriterError::Closed);
                     return finished;
                 }
@@ -234,7 +249,19 @@ impl Committer {
             Err(error) => Outcome::Failed(error),
         };
         let took = clock.monotonic().saturating_sub(start);
+        let durable = matches!(outcome, Outcome::Durable { .. });
         self.shared.finish(outcome, took, self.log.end());
+        // Whoever waits for durability does not wait for this.
+        if let Some(bell) = self.bell.as_mut().filter(|_| durable) {
+            bell.committed();
+        }
+    }
+
+    fn finish(&mut self, seal: bool) -> Result<(), WriterError> {
+        if let Some(bell) = &mut self.bell {
+            bell.finish();
+        }
+        self.log.finish(seal)
     }
 }
 

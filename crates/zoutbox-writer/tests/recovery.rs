@@ -225,8 +225,13 @@ fn a_writer_that_was_taken_over_can_acknowledge_nothing_more() {
 
 /// Somebody else has taken epoch 9, though the lock was not theirs to take.
 fn take_epoch_9(world: &World) {
-    let holder =
-        zoutbox_format::Holder { epoch: Epoch::new(9), next_sequence: None, host: "host-b".into(), pid: 1 };
+    let holder = zoutbox_format::Holder {
+        epoch: Epoch::new(9),
+        next_sequence: None,
+        host: "host-b".into(),
+        pid: 1,
+        doorbell: None,
+    };
     let other = zoutbox_storage::Disk::open(
         &world.disk,
         Path::new("/share/writers/orders/writer.lock"),

@@ -9,7 +9,8 @@ const HEADINGS: [&str; 8] =
 pub(super) fn of(status: &Status) -> String {
     let mut text = String::new();
     let relay = status.relay.as_ref().map_or("no relay yet".into(), |relay| {
-        format!("relay epoch {} last held by {}", relay.epoch, who(relay))
+        let doorbell = relay.doorbell.map(|address| format!(", doorbell {address}")).unwrap_or_default();
+        format!("relay epoch {} last held by {}{doorbell}", relay.holder.epoch, who(&relay.holder))
     });
     let free = size(status.space.available_bytes);
     push(&mut text, &format!("share {} at {}: {free} free, {relay}", status.share, status.root));

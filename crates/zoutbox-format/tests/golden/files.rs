@@ -220,7 +220,7 @@ fn flipped(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
 }
 
 fn holder(next_sequence: Option<Sequence>) -> Vec<u8> {
-    Holder { epoch: Epoch::new(5), next_sequence, host: "node-1".into(), pid: 4242 }.encode()
+    Holder { epoch: Epoch::new(5), next_sequence, host: "node-1".into(), pid: 4242, doorbell: None }.encode()
 }
 
 /// Every golden file: name and content.

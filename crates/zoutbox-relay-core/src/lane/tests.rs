@@ -310,3 +310,21 @@ fn polling_slows_down_while_nothing_comes_and_a_hint_wakes_it() {
     lane.handle(Input::Hint, now);
     assert_eq!(lane.deadline(), Some(now));
 }
+
+#[test]
+fn a_hint_while_a_read_is_going_on_is_followed_by_another_one_at_once() {
+    let options = LaneOptions { poll_fast: MUCH_LATER, poll_slow: MUCH_LATER, ..LaneOptions::default() };
+    let mut lane = lane(options);
+    let caught_up = |generation| Input::Read { generation, items: vec![], end: ReadEnd::CaughtUp };
+    let (first, _) = generation(&outputs(&mut lane, NOW));
+    lane.handle(Input::Hint, NOW);
+    lane.handle(Input::Hint, NOW);
+    assert_eq!(outputs(&mut lane, NOW), [], "one read at a time");
+    lane.handle(caught_up(first), NOW);
+    assert!(!lane.is_caught_up(), "what it found may be older than the hint");
+    let (second, _) = generation(&outputs(&mut lane, NOW));
+    lane.handle(caught_up(second), NOW);
+    assert!(lane.is_caught_up());
+    assert_eq!(outputs(&mut lane, NOW), [], "once for all of them");
+    assert_eq!(lane.deadline(), Some(NOW + MUCH_LATER));
+}

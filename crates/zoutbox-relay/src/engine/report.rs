@@ -25,7 +25,14 @@ impl Report {
         self.since + self.every
     }
 
-    pub(super) fn tick(&mut self, now: Duration, slots: &[Slot], in_flight: usize) {
+    /// `rings`: how many datagrams at the doorbell were rings, and how many were not.
+    pub(super) fn tick(
+        &mut self,
+        now: Duration,
+        slots: &[Slot],
+        in_flight: usize,
+        rings: Option<(u64, u64)>,
+    ) {
         if now < self.next() {
             return;
         }
@@ -36,8 +43,10 @@ impl Report {
             let rate = (self.confirmed - self.told.1) / seconds;
             self.told = state;
             let halted = slots.iter().filter(|slot| slot.lane.is_halted()).count();
+            let rings = rings.map(|(taken, dropped)| format!(", rings {taken} ({dropped} others dropped)"));
+            let rings = rings.unwrap_or_default();
             tracing::info!(
-                "confirmed {} ({rate}/s), in flight {in_flight}, dead {}, segments removed {}, writers {} ({halted} waiting)",
+                "confirmed {} ({rate}/s), in flight {in_flight}, dead {}, segments removed {}, writers {} ({halted} waiting){rings}",
                 self.confirmed,
                 self.dead,
                 self.removed,

@@ -6,9 +6,9 @@ use zoutbox_format::checkpoint::Position;
 use zoutbox_reader::{Batch, ReaderError, Tail};
 use zoutbox_relay_core::{Input, Output};
 
+use super::Engine;
 use super::jobs::{Discovered, Done};
 use super::slot::{self, ReadOrder, Reader, Slot};
-use super::{DISCOVER_EVERY, Engine};
 use crate::error::RelayError;
 use crate::publisher::Publisher;
 
@@ -91,7 +91,8 @@ impl<P: Publisher> Engine<P> {
     }
 
     fn discovered(&mut self, result: Result<Discovered, RelayError>, now: Duration) {
-        self.next_discovery = Some(now + DISCOVER_EVERY);
+        let again = std::mem::take(&mut self.discover_again);
+        self.next_discovery = Some(if again { now } else { now + self.options.discover_every });
         match result {
             Ok(Discovered { new, ignored }) => {
                 self.discovered = true;
@@ -102,6 +103,9 @@ impl<P: Publisher> Engine<P> {
                 for (writer, start) in new {
                     tracing::info!("found writer {writer}");
                     self.by_writer.insert(writer.clone(), self.slots.len());
+                    if let Some(bell) = &self.bell {
+                        bell.rings().know(writer.clone(), self.slots.len());
+                    }
                     let mut slot = Slot::new(writer, self.options.lane.clone(), start);
                     if self.stopping.is_some() {
                         slot.lane.handle(Input::Stop, now);

@@ -21,6 +21,8 @@ mod damage;
 #[cfg(test)]
 mod delivery;
 #[cfg(test)]
+mod doorbell;
+#[cfg(test)]
 mod output;
 #[cfg(test)]
 mod refusal;

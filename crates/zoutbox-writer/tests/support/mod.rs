@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use disk::MemoryDisk;
-use zoutbox_storage::{Clock, RealEntropy, Share, System};
+use zoutbox_storage::{Clock, RealEntropy, RealNetwork, Share, System};
 use zoutbox_writer::{Options, Record, RecordId, Stepped, WhenFull, Writer, WriterError};
 
 pub(crate) const ROOT: &str = "/share";
@@ -60,6 +60,7 @@ impl World {
             disk: Arc::new(disk.clone()),
             clock: clock.clone(),
             entropy: Arc::new(RealEntropy),
+            network: Arc::new(RealNetwork),
             host: "host-a".into(),
             pid: 4711,
         };
