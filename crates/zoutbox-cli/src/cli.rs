@@ -82,6 +82,10 @@ pub(crate) struct AppendArguments {
     /// Leave at least this much free on the share
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) min_free_space: Option<u64>,
+    /// Append although the share is mounted so that a promise does not hold, soft or nolock on NFS, say; says so on standard
+    /// error. `zoutbox doctor` tells what is wrong
+    #[arg(long)]
+    pub(crate) accept_unsafe_mount: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -26,7 +26,7 @@ pub use keep::{dead_letter, quarantine};
 pub use lease::Lease;
 pub use options::{Damaged, Options, Undelivered};
 pub use publisher::{Event, Outgoing, Publisher, Returned, Undeliverable};
-pub use relay::relay;
+pub use relay::{check_mounts, relay};
 pub use remove::{Retention, remove};
 pub use stdout::LinePublisher;
 pub use units::{Size, Span};

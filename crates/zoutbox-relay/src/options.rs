@@ -108,6 +108,10 @@ pub struct Options {
     /// Publish what is there, then stop. Writers that wait (damage, undeliverable records) are left waiting.
     #[arg(long)]
     pub once: bool,
+    /// Relay although the share is mounted so that a promise does not hold, `soft` or `nolock` on NFS, say; logs a warning.
+    /// `zoutbox doctor` tells what is wrong.
+    #[arg(long)]
+    pub accept_unsafe_mount: bool,
 }
 
 impl Options {
@@ -158,6 +162,7 @@ impl Options {
             report_interval: self.report_interval.or(file.report_interval),
             log: self.log.or(file.log),
             once: self.once || file.once,
+            accept_unsafe_mount: self.accept_unsafe_mount || file.accept_unsafe_mount,
         }
     }
 }
