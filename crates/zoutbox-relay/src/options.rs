@@ -39,6 +39,7 @@ pub enum Damaged {
 #[derive(Debug, Clone, Default, Parser, Deserialize)]
 #[command(name = "zoutbox-relay", version, after_help = EXIT_CODES)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Options {
     /// The share's root directory.
     #[arg(long, value_name = "ROOT")]

@@ -118,6 +118,14 @@ pub enum StorageError {
         /// What lies there.
         found: crate::FileKind,
     },
+    /// Something else lies where a directory must be.
+    #[error("{} is {found}, not a directory", path.display())]
+    NotADirectory {
+        /// Where.
+        path: PathBuf,
+        /// What lies there.
+        found: crate::FileKind,
+    },
     /// The share is mounted so that a promise does not hold.
     #[error("{broken}; {advice}, or accept it with accept_unsafe_mount (--accept-unsafe-mount)")]
     UnsafeMount {
@@ -163,7 +171,7 @@ impl StorageError {
             Self::Marker { source: MarkerError::Newer { .. }, .. }
             | Self::UnsafeMount { .. }
             | Self::UnknownMount { .. } => ErrorKind::Fatal,
-            Self::Marker { .. } | Self::NotAFile { .. } => ErrorKind::Corrupt,
+            Self::Marker { .. } | Self::NotAFile { .. } | Self::NotADirectory { .. } => ErrorKind::Corrupt,
         }
     }
 

@@ -34,18 +34,23 @@ impl Promise {
             Self::Unknown => 5,
         }
     }
+
+    /// Its name.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Durable => "durable means durable",
+            Self::InOrder => "at least once, in order",
+            Self::Identity => "exactly-once effects",
+            Self::NoRepair => "nothing needs rm -rf",
+            Self::Unknown => "unknown is not failure",
+        }
+    }
 }
 
 impl fmt::Display for Promise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = match self {
-            Self::Durable => "durable means durable",
-            Self::InOrder => "at least once, in order",
-            Self::Identity => "exactly-once effects: one identity, one record",
-            Self::NoRepair => "nothing needs rm -rf",
-            Self::Unknown => "unknown is not failure",
-        };
-        write!(f, "promise {} ({words})", self.number())
+        write!(f, "promise {} ({})", self.number(), self.words())
     }
 }
 
