@@ -14,12 +14,15 @@ mod feed;
 mod lines;
 mod signals;
 
+use zoutbox_format::layout::Layout;
 use zoutbox_format::limits::RESERVED_HEADER_PREFIX;
 use zoutbox_format::{Record, RecordError};
 use zoutbox_storage::System;
+use zoutbox_storage::mount::trust;
 use zoutbox_writer::{Options, WhenFull, Writer};
 
 use crate::cli::{AppendArguments, WhenFullArgument};
+use crate::complain;
 use crate::exit::{Exit, Failure};
 use acks::Acks;
 use feed::Ended;
@@ -32,6 +35,9 @@ pub(crate) fn run(system: &System, arguments: &AppendArguments) -> Result<Exit, 
     // Before the first thread is made, so that all of them leave the signals to this one.
     let (interrupts, stop) = Interrupts::new()?;
     let root = &arguments.root.path;
+    if arguments.accept_unsafe_mount {
+        warn(system, arguments)?;
+    }
     let writer = Writer::open_with(system.clone(), root, arguments.writer.as_str(), options)?;
     let acks = Acks::start(arguments.acks, stop)?;
     let wait = arguments.when_full == WhenFullArgument::Block;
@@ -55,6 +61,15 @@ pub(crate) fn run(system: &System, arguments: &AppendArguments) -> Result<Exit, 
             ),
         )),
     }
+}
+
+/// What is wrong with the mount and was accepted. The writer only logs it, and nothing here shows its log.
+fn warn(system: &System, arguments: &AppendArguments) -> Result<(), Failure> {
+    let directory = Layout::new(&arguments.root.path).writer(&arguments.writer);
+    for warning in trust(&*system.disk, &directory, true)?.warnings {
+        complain(&format!("warning: {warning}"));
+    }
+    Ok(())
 }
 
 /// The record that each line becomes the payload of.
@@ -99,6 +114,7 @@ fn options(arguments: &AppendArguments) -> Options {
         // Waiting is done here, where a signal can end it.
         when_full: WhenFull::Fail,
         doorbell: !arguments.no_doorbell,
+        accept_unsafe_mount: arguments.accept_unsafe_mount,
         ..defaults
     }
 }

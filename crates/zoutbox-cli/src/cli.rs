@@ -36,6 +36,12 @@ pub(crate) enum Command {
     /// Show the headers and frames of one segment with their offsets (or a checkpoint, marker or lock file)
     #[command(after_help = EXIT_CODES, after_long_help = DUMP_HELP)]
     Dump(DumpArguments),
+    /// Try out a mount before trusting it, alone or together with another host: 0 sound, 2 a promise does not hold
+    #[command(after_help = EXIT_CODES, after_long_help = DOCTOR_HELP)]
+    Doctor(DoctorArguments),
+    /// For doctor itself: another process to hold a lock
+    #[command(hide = true)]
+    HoldLock(HoldLockArguments),
 }
 
 #[derive(Debug, Args)]
@@ -85,6 +91,10 @@ pub(crate) struct AppendArguments {
     /// Do not ring the relay's doorbell: it then finds the records at its next look
     #[arg(long)]
     pub(crate) no_doorbell: bool,
+    /// Append although the share is mounted so that a promise does not hold, soft or nolock on NFS, say; says so on standard
+    /// error. `zoutbox doctor` tells what is wrong
+    #[arg(long)]
+    pub(crate) accept_unsafe_mount: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -135,6 +145,28 @@ pub(crate) struct VerifyArguments {
 pub(crate) struct DumpArguments {
     /// The file
     #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    /// The directory to try out, which may be a share already
+    #[arg(long, value_name = "ROOT", env = "ZOUTBOX_ROOT")]
+    pub(crate) root: PathBuf,
+    /// Measure together with another host that runs the same at about the same time
+    #[arg(long)]
+    pub(crate) pair: bool,
+    /// How long to wait for the other host
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "120", requires = "pair")]
+    pub(crate) timeout: Duration,
+    /// One JSON object on one line instead of a table (fields: zoutbox doctor --help)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HoldLockArguments {
+    /// The lock file
     pub(crate) file: PathBuf,
 }
 
@@ -256,3 +288,37 @@ Example:
   zoutbox dump /mnt/outbox/writers/orders/00000000000000000001-00000000000000000001.seg
 
 Exit codes: 0 sound; 2 damaged; 66 no such file; 76 made by a newer zoutbox; more: zoutbox --help";
+
+const DOCTOR_HELP: &str = "\
+Looks how ROOT is mounted, and tries out what zoutbox needs in a directory of its own below ROOT/.doctor, which it
+removes again: exclusive creation, locks, rename, hard links, syncs, free space. ROOT need not be a share yet; nothing
+else below it is touched. Each finding is fine, costs something (slower, or later), or breaks a promise, and then says
+which. On ZFS it asks the zfs command for the dataset's properties. What can't be seen from here is listed below the
+table: an NFS client can't see an export's async, nor the dataset's sync=disabled.
+
+With --pair, run it on two hosts (or twice on one) within --timeout of each other. They find each other below
+ROOT/.doctor and measure how soon one sees what the other wrote, with asking the server as zoutbox does, and with plain
+stat as other programs do; and whether locks exclude each other and are let go when their holder is killed. Takes up to
+some minutes on NFS with default caching, since that is how long plain stat shows old news. All times are taken by one
+host's clock: from its write to the answer it sees, without the answer's way back, which is half of a plain question and
+answer.
+
+Fields of --json, one object:
+  root, host                   where, and who looked
+  mount                        {kind, source, point, options} or null if it can't be told
+  partner                      {host, pid} with --pair, or null
+  sound                        true if no promise is broken
+  findings                     each:
+    level                      fine, costs or breaks
+    promise, breaks            number and name of the promise that does not hold, or null
+    what, value                the property, and what it is
+    why                        one sentence
+    advice                     what to do about it, or empty
+  unseen                       strings: what can't be seen from here
+
+Examples:
+  zoutbox doctor --root /mnt/outbox
+  zoutbox doctor --root /mnt/outbox --pair        # and the same on another host
+
+Exit codes: 0 no promise is broken; 2 a promise does not hold here; 66 no such directory; 75 no partner came; more:
+zoutbox --help";

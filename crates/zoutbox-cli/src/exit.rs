@@ -29,16 +29,16 @@ pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    a bug
-  2    damaged data found
+  2    damaged data found (verify, cat, dump), or a promise that does not hold here (doctor)
   64   wrong usage
   65   bad input: a record too large, a header that is not allowed
-  66   not a share (not mounted?), or a file that is not there
+  66   not a share (not mounted?), one mounted so that a promise does not hold, or a file that is not there
   73   can't create
   74   input or output error
-  75   try again later: another live writer has this id, or the share is full
+  75   try again later: another live writer has this id, the share is full, or no partner came (doctor --pair)
   76   made by a newer zoutbox: update this one
-  130  ended by SIGINT before the input was (append)
-  143  ended by SIGTERM before the input was (append)";
+  130  ended by SIGINT before the input was (append), or before the end (doctor)
+  143  ended by SIGTERM before the input was (append), or before the end (doctor)";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -100,6 +100,7 @@ impl Failure {
             {
                 Exit::CantCreate
             }
+            StorageError::UnsafeMount { .. } | StorageError::UnknownMount { .. } => Exit::NotAShare,
             _ => error.kind().into(),
         };
         Self::new(exit, error.to_string())

@@ -1,7 +1,7 @@
 //! `zoutbox`, the operator's tool: makes shares, appends lines, and shows, checks and dumps what lies on a share.
 //!
 //! ```text
-//!   cli ──▶ main ──▶ init  append  status  cat  verify  dump        one module a command
+//!   cli ──▶ main ──▶ init  append  status  cat  verify  dump  doctor        one module a command
 //!                              │      └─────┴─────┤
 //!                       zoutbox-writer         pass: a writer's log once, front to back ──▶ zoutbox-reader
 //! ```
@@ -11,6 +11,7 @@
 mod append;
 mod cat;
 mod cli;
+mod doctor;
 mod dump;
 mod exit;
 mod finding;
@@ -43,6 +44,8 @@ fn main() -> ExitCode {
         Command::Cat(arguments) => cat::run(&system, arguments),
         Command::Verify(arguments) => verify::run(&system, arguments),
         Command::Dump(arguments) => dump::run(&system, arguments),
+        Command::Doctor(arguments) => doctor::run(&system, arguments),
+        Command::HoldLock(arguments) => doctor::hold::run(&system, arguments),
     };
     match ended {
         Ok(exit) => exit.into(),

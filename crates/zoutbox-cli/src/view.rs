@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use zoutbox_format::ReadAt;
 use zoutbox_format::layout::SegmentName;
+use zoutbox_storage::mount::Mount;
 use zoutbox_storage::{
     Disk, DiskFile, Entry, FileKind, FileSystem, Mapping, Metadata, OpenMode, Operation, Share, Space,
     StorageError, System,
@@ -101,6 +102,10 @@ impl Disk for View {
         Err(refused(Operation::CreateDirectory, path))
     }
 
+    fn remove_dir(&self, path: &Path) -> Result<(), StorageError> {
+        Err(refused(Operation::RemoveDirectory, path))
+    }
+
     fn sync_dir(&self, path: &Path) -> Result<(), StorageError> {
         Err(refused(Operation::SyncDirectory, path))
     }
@@ -129,6 +134,10 @@ impl Disk for View {
 
     fn file_system(&self, path: &Path) -> Result<FileSystem, StorageError> {
         self.inner.file_system(path)
+    }
+
+    fn mount(&self, path: &Path) -> Result<Mount, StorageError> {
+        self.inner.mount(path)
     }
 }
 

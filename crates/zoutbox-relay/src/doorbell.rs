@@ -8,9 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Deserializer, de::Error};
 use tokio::net::UdpSocket;
 use zoutbox_format::doorbell::can_be_rung;
-use zoutbox_storage::{FileSystem, Share, System};
-
-use crate::mount;
+use zoutbox_storage::mount::Mount;
+use zoutbox_storage::{Network, Share, System};
 
 /// Any: datagrams are not sent there, only the way there is asked for.
 const NFS_PORT: u16 = 2049;
@@ -119,29 +118,38 @@ impl Ear {
 
 /// This host's address as the other clients of its NFS server may reach it; `None` for what is no NFS.
 fn host_on_the_way(system: &System, share: &Share) -> Option<IpAddr> {
-    let root = share.layout.root();
-    if system.disk.file_system(root).ok()? != FileSystem::Nfs {
+    let mount = system.disk.mount(share.layout.root());
+    let mount = mount.inspect_err(|error| tracing::info!("no doorbell: {error}; see --doorbell")).ok()?;
+    if !mount.is_nfs() {
         return None;
     }
-    let options = mount::options(system, root)?;
-    let host = mount::address(&options, "clientaddr").or_else(|| {
-        // NFS 3 names only the server.
-        let server = SocketAddr::new(mount::address(&options, "addr")?, NFS_PORT);
-        Some(system.network.line_to(server).ok()?.local_address().ok()?.ip())
-    });
-    // A server on this host has clients on others that it is another address for.
-    let host = host.filter(|host| !host.is_loopback() && can_be_rung(&SocketAddr::new(*host, 1)));
+    let host = client(&*system.network, &mount);
     if host.is_none() {
         tracing::info!(
-            "no doorbell: this host's address on the way to the file server is not known; see --doorbell"
+            "no doorbell: {mount} does not tell this host's address to other hosts; see --doorbell"
         );
     }
     host
 }
 
+/// The address that this client has for the server, unless it means something else on other hosts.
+fn client(network: &dyn Network, mount: &Mount) -> Option<IpAddr> {
+    let address = |option| mount.value(option)?.parse::<IpAddr>().ok();
+    let client = address("clientaddr").or_else(|| {
+        // NFS 3 names only the server.
+        let line = network.line_to(SocketAddr::new(address("addr")?, NFS_PORT)).ok()?;
+        Some(line.local_address().ok()?.ip())
+    });
+    // A server on this host has clients on others, and another address for them.
+    client.filter(|host| !host.is_loopback() && can_be_rung(&SocketAddr::new(*host, 1)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
+    use zoutbox_storage::Line;
+    use zoutbox_storage::mount::parse;
 
     fn at(address: &str) -> Doorbell {
         address.parse().expect("an address")
@@ -172,5 +180,52 @@ mod tests {
         assert_eq!(check(at("0.0.0.0:4711"), Some("224.0.0.1:1")), Err("--doorbell-announce"));
         assert_eq!(check(Doorbell::Auto, Some("10.0.0.1:1")), Err("--doorbell-announce"));
         assert_eq!(check(Doorbell::Off, Some("10.0.0.1:1")), Err("--doorbell-announce"));
+    }
+
+    /// A host with one way out.
+    #[derive(Debug)]
+    struct Way(&'static str);
+
+    impl Network for Way {
+        fn line_to(&self, address: SocketAddr) -> io::Result<Box<dyn Line>> {
+            assert_eq!(address.ip().to_string(), "10.0.0.1", "asked for the way to the server");
+            Ok(Box::new(Self(self.0)))
+        }
+    }
+
+    impl Line for Way {
+        fn local_address(&self) -> io::Result<SocketAddr> {
+            Ok(SocketAddr::new(self.0.parse().expect("an address"), 50_000))
+        }
+
+        fn send(&self, _: &[u8]) -> io::Result<()> {
+            panic!("nobody is to hear of this")
+        }
+    }
+
+    fn client_of(options: &str, way: &'static str) -> Option<String> {
+        let mount = format!("51 40 0:50 / /mnt rw,relatime - nfs4 server:/pool rw,vers=4.2,{options}");
+        client(&Way(way), &parse(mount.as_bytes())[0]).map(|host| host.to_string())
+    }
+
+    #[test]
+    fn on_nfs_the_address_is_the_one_that_the_mount_has_or_the_one_that_the_way_to_the_server_has() {
+        let both = "clientaddr=10.0.0.2,local_lock=none,addr=10.0.0.1";
+        assert_eq!(client_of(both, "10.0.0.3").as_deref(), Some("10.0.0.2"));
+        assert_eq!(client_of("mountaddr=10.0.0.9,addr=10.0.0.1", "10.0.0.3").as_deref(), Some("10.0.0.3"));
+        assert_eq!(client_of("clientaddr=fd00::2,addr=fd00::1", "").as_deref(), Some("fd00::2"));
+        for nobodys in
+            ["clientaddr=127.0.0.1", "clientaddr=0.0.0.0", "clientaddr=fe80::1", "hard", "addr=server"]
+        {
+            assert_eq!(client_of(nobodys, "10.0.0.3"), None, "{nobodys}");
+        }
+        assert_eq!(client_of("addr=10.0.0.1", "127.0.0.1"), None);
+    }
+
+    #[test]
+    fn what_is_no_nfs_has_no_automatic_doorbell() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (share, _) = Share::init(&System::real(), directory.path()).expect("a share");
+        assert_eq!(host_on_the_way(&System::real(), &share), None);
     }
 }

@@ -16,7 +16,7 @@ pub enum Exit {
     Bug,
     /// Wrong usage, or a configuration that can't be.
     Usage,
-    /// The root is no share, or a file is not there.
+    /// The root is no share, or is mounted so that a promise does not hold, or a file is not there.
     NotAShare,
     /// The broker refuses: password, permission, unknown exchange, another queue of that name.
     Unavailable,
@@ -36,7 +36,7 @@ Exit codes:
   0   an orderly stop
   1   a bug
   64  wrong usage, or a configuration that can't be
-  66  not a share (not mounted?), or a file that is not there
+  66  not a share (not mounted?), one mounted so that a promise does not hold, or a file that is not there
   69  the broker refuses: password, permission, unknown exchange, another queue of that name
   73  can't create
   74  input or output error
@@ -146,7 +146,8 @@ fn storage_exit(error: &StorageError) -> Exit {
     match (error, error.kind()) {
         (StorageError::Marker { source: MarkerError::Newer { .. }, .. }, _) => Exit::NewerFormat,
         (_, ErrorKind::Full | ErrorKind::Retry | ErrorKind::Fenced) => Exit::Temporary,
-        (_, ErrorKind::Missing) => Exit::NotAShare,
+        (StorageError::UnsafeMount { .. } | StorageError::UnknownMount { .. }, _)
+        | (_, ErrorKind::Missing) => Exit::NotAShare,
         (StorageError::Io { operation: Operation::Create | Operation::CreateDirectory, .. }, _) => {
             Exit::CantCreate
         }

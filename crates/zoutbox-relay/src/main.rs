@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use zoutbox_relay::amqp::AmqpPublisher;
 use zoutbox_relay::settings::{Destination, Environment, destination, engine};
-use zoutbox_relay::{Exit, LinePublisher, Options, RelayError, relay};
+use zoutbox_relay::{Exit, LinePublisher, Options, RelayError, check_mounts, relay};
 use zoutbox_storage::{Share, System};
 
 /// An orderly stop takes less than this, whatever the broker does.
@@ -62,6 +62,7 @@ fn run(options: Options) -> Result<(), RelayError> {
     let destination = destination(&system, &options, &Environment::read())?;
     let engine = engine(&options)?;
     let share = Share::open(&system, root)?;
+    check_mounts(&system, &share, options.accept_unsafe_mount)?;
     let failed =
         |reason: std::io::Error| RelayError::Option { option: "runtime".into(), reason: reason.to_string() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;

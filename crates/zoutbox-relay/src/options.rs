@@ -41,7 +41,7 @@ pub enum Damaged {
 #[derive(Debug, Clone, Default, Parser, Deserialize)]
 #[command(name = "zoutbox-relay", version, after_help = EXIT_CODES)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag that an operator may set")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Options {
     /// The share's root directory.
     #[arg(long, value_name = "ROOT")]
@@ -129,6 +129,10 @@ pub struct Options {
     /// Publish what is there, then stop. Writers that wait (damage, undeliverable records) are left waiting.
     #[arg(long)]
     pub once: bool,
+    /// Relay although the share is mounted so that a promise does not hold, `soft` or `nolock` on NFS, say; logs a warning.
+    /// `zoutbox doctor` tells what is wrong.
+    #[arg(long)]
+    pub accept_unsafe_mount: bool,
 }
 
 impl Options {
@@ -184,6 +188,7 @@ impl Options {
             report_interval: self.report_interval.or(file.report_interval),
             log: self.log.or(file.log),
             once: self.once || file.once,
+            accept_unsafe_mount: self.accept_unsafe_mount || file.accept_unsafe_mount,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use zoutbox_storage::mount::trust;
 use zoutbox_storage::{ErrorKind, Share, System};
 
 use crate::ballast::Ballast;
@@ -18,6 +19,25 @@ use crate::publisher::Publisher;
 const POLL: Duration = Duration::from_millis(250);
 /// An orderly stop takes its doorbell out of the lease, but does not wait longer than this for it.
 const WITHDRAWAL: Duration = Duration::from_millis(500);
+
+/// Refuses a share that is mounted so that a promise does not hold. What is accepted all the same is logged.
+///
+/// # Errors
+/// [`zoutbox_storage::StorageError::UnsafeMount`] and, when the mount can't be seen, its `UnknownMount`; neither with
+/// `accept_unsafe`.
+pub fn check_mounts(system: &System, share: &Share, accept_unsafe: bool) -> Result<(), RelayError> {
+    // Writers and relay can have file systems of their own.
+    let mut told = Vec::new();
+    for directory in [share.layout.writers(), share.layout.relay()] {
+        for warning in trust(&*system.disk, &directory, accept_unsafe)?.warnings {
+            if !told.contains(&warning) {
+                tracing::warn!("{warning}");
+                told.push(warning);
+            }
+        }
+    }
+    Ok(())
+}
 
 /// Waits for the share's lease, then relays until `stop` turns true.
 ///

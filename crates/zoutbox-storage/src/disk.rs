@@ -8,6 +8,7 @@ use zoutbox_format::ReadAt;
 
 use crate::error::StorageError;
 use crate::mapping::Mapping;
+use crate::mount::Mount;
 
 /// How a file is opened. Links are never followed, and only regular files are opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +138,12 @@ pub trait Disk: Debug + Send + Sync {
     /// What mkdir(2) says; [`StorageError::NotAFile`] is never among it.
     fn create_dir(&self, path: &Path) -> Result<(), StorageError>;
 
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// What rmdir(2) says.
+    fn remove_dir(&self, path: &Path) -> Result<(), StorageError>;
+
     /// Makes the names in a directory durable.
     ///
     /// # Errors
@@ -166,6 +173,12 @@ pub trait Disk: Debug + Send + Sync {
     /// # Errors
     /// What statfs(2) says.
     fn file_system(&self, path: &Path) -> Result<FileSystem, StorageError>;
+
+    /// How the file system that really holds `path` is mounted.
+    ///
+    /// # Errors
+    /// What statx(2) says of the path; [`StorageError::UnknownMount`] when the kernel does not tell.
+    fn mount(&self, path: &Path) -> Result<Mount, StorageError>;
 }
 
 /// An open file. Closing it proves nothing; dropping it releases its lock.

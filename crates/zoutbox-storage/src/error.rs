@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use zoutbox_format::MarkerError;
 
+use crate::mount::Promise;
+
 /// What a caller can do about an error. The same kinds serve every zoutbox library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -49,6 +51,8 @@ pub enum Operation {
     Map,
     Space,
     Entropy,
+    RemoveDirectory,
+    Mount,
 }
 
 impl fmt::Display for Operation {
@@ -71,6 +75,8 @@ impl fmt::Display for Operation {
             Self::Map => "map",
             Self::Space => "ask for the free space of",
             Self::Entropy => "get entropy for",
+            Self::RemoveDirectory => "remove directory",
+            Self::Mount => "ask for the mount of",
         })
     }
 }
@@ -112,6 +118,32 @@ pub enum StorageError {
         /// What lies there.
         found: crate::FileKind,
     },
+    /// Something else lies where a directory must be.
+    #[error("{} is {found}, not a directory", path.display())]
+    NotADirectory {
+        /// Where.
+        path: PathBuf,
+        /// What lies there.
+        found: crate::FileKind,
+    },
+    /// The share is mounted so that a promise does not hold.
+    #[error("{broken}; {advice}, or accept it with accept_unsafe_mount (--accept-unsafe-mount)")]
+    UnsafeMount {
+        /// Where it is mounted, as what, and why that breaks the promise.
+        broken: String,
+        /// What to do about it.
+        advice: String,
+        /// Which promise.
+        promise: Promise,
+    },
+    /// How a path is mounted can't be told, so neither whether the promises hold.
+    #[error("can't tell how {} is mounted: {reason}; accept_unsafe_mount (--accept-unsafe-mount) goes on without knowing", path.display())]
+    UnknownMount {
+        /// Whose mount.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
 }
 
 fn at(offset: Option<u64>) -> String {
@@ -120,11 +152,11 @@ fn at(offset: Option<u64>) -> String {
 
 impl StorageError {
     pub(crate) fn io(operation: Operation, path: &Path, source: io::Error) -> Self {
-        Self::Io { operation, path: path.to_owned(), offset: None, source }
+        Self::Io { operation, path: path.to_owned(), offset: None, source: with_user(source) }
     }
 
     pub(crate) fn io_at(operation: Operation, path: &Path, offset: u64, source: io::Error) -> Self {
-        Self::Io { operation, path: path.to_owned(), offset: Some(offset), source }
+        Self::Io { operation, path: path.to_owned(), offset: Some(offset), source: with_user(source) }
     }
 
     /// What a caller can do about it.
@@ -136,8 +168,10 @@ impl StorageError {
         match self {
             Self::Io { source, .. } => io_kind(source),
             Self::NotAShare { .. } => ErrorKind::Missing,
-            Self::Marker { source: MarkerError::Newer { .. }, .. } => ErrorKind::Fatal,
-            Self::Marker { .. } | Self::NotAFile { .. } => ErrorKind::Corrupt,
+            Self::Marker { source: MarkerError::Newer { .. }, .. }
+            | Self::UnsafeMount { .. }
+            | Self::UnknownMount { .. } => ErrorKind::Fatal,
+            Self::Marker { .. } | Self::NotAFile { .. } | Self::NotADirectory { .. } => ErrorKind::Corrupt,
         }
     }
 
@@ -152,6 +186,16 @@ impl StorageError {
     pub fn is_missing(&self) -> bool {
         self.kind() == ErrorKind::Missing
     }
+}
+
+/// Who was denied: on an NFS export with `root_squash` root is nobody, which a person may not think of.
+fn with_user(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return error;
+    }
+    let user = nix::unistd::geteuid();
+    let squashed = if user.is_root() { ", which an export with root_squash treats as nobody" } else { "" };
+    io::Error::new(error.kind(), format!("{error}: this process is uid {user}{squashed}"))
 }
 
 fn io_kind(error: &io::Error) -> ErrorKind {

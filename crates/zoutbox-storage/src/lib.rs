@@ -25,6 +25,7 @@ mod lock;
     reason = "memory maps can't be made safely; this is the one reviewed module that makes them"
 )]
 mod mapping;
+pub mod mount;
 mod network;
 mod real;
 pub mod replace;

@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, CWD, StatxFlags};
 use crate::disk::{Disk, DiskFile, Entry, FileKind, FileSystem, Metadata, OpenMode, Space};
 use crate::error::{Operation, StorageError};
 use crate::mapping::Mapping;
+use crate::mount::{self, Mount, Wanted};
 
 /// The file systems this machine has mounted.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,6 +26,9 @@ struct RealFile {
 /// `O_NONBLOCK` keeps the open of a FIFO from waiting for its other end; it means nothing for regular files.
 const OPEN_FLAGS: rustix::fs::OFlags =
     rustix::fs::OFlags::NOFOLLOW.union(rustix::fs::OFlags::NONBLOCK).union(rustix::fs::OFlags::NOCTTY);
+
+/// The mounts that this process can reach.
+const MOUNTS: &str = "/proc/self/mountinfo";
 
 fn open_file(path: &Path, mode: OpenMode) -> Result<File, StorageError> {
     let mut options = OpenOptions::new();
@@ -116,6 +120,10 @@ impl Disk for RealDisk {
         }
     }
 
+    fn remove_dir(&self, path: &Path) -> Result<(), StorageError> {
+        std::fs::remove_dir(path).map_err(|e| StorageError::io(Operation::RemoveDirectory, path, e))
+    }
+
     #[expect(clippy::disallowed_methods, reason = "this is the disk")]
     fn sync_dir(&self, path: &Path) -> Result<(), StorageError> {
         let synced = File::open(path).and_then(|directory| directory.sync_all());
@@ -162,6 +170,26 @@ impl Disk for RealDisk {
             0x6969 => FileSystem::Nfs,
             other => FileSystem::Other(other),
         })
+    }
+
+    fn mount(&self, path: &Path) -> Result<Mount, StorageError> {
+        let failed = |e: io::Error| StorageError::io(Operation::Mount, path, e);
+        // Not refreshed: the number is the kernel's own, and a server that is away must not keep it.
+        let flags = AtFlags::STATX_DONT_SYNC;
+        let stat = rustix::fs::statx(CWD, path, flags, StatxFlags::MNT_ID).map_err(|e| failed(e.into()))?;
+        let numbered = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+        let resolved = path.canonicalize().map_err(failed)?;
+        let wanted = Wanted {
+            id: numbered.then_some(stat.stx_mnt_id),
+            device: (stat.stx_dev_major, stat.stx_dev_minor),
+            path: &resolved,
+        };
+        let unknown = |reason| StorageError::UnknownMount { path: path.to_owned(), reason };
+        #[expect(clippy::disallowed_methods, reason = "this is the disk")]
+        let table =
+            std::fs::read(MOUNTS).map_err(|error| unknown(format!("can't read {MOUNTS}: {error}")))?;
+        mount::find(mount::parse(&table), wanted)
+            .ok_or_else(|| unknown(format!("{MOUNTS} has no mount that holds it")))
     }
 }
 

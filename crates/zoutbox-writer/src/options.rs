@@ -6,6 +6,7 @@ use crate::error::WriterError;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
+const LEAST_COMMIT: u64 = 4 * KIB;
 
 /// What an append does when one of the byte limits is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,7 +40,7 @@ pub struct Options {
     /// can reclaim it: 10 minutes. Not zero.
     pub segment_age: Duration,
     /// The most that one write and one sync carry: 1 MiB, the largest `wsize` of NFS. From 4 KiB to 1 MiB. A larger record is
-    /// written in pieces of this size, each synced.
+    /// written in pieces of this size, each synced. On an NFS mount with a smaller `wsize` it is that.
     pub commit_bytes: u64,
     /// The most that may wait in memory to become durable: 64 MiB. Not zero. A single larger record is let in when nothing else
     /// waits.
@@ -57,6 +58,9 @@ pub struct Options {
     /// is read at the opening and then at most every 5 s, while something is appended. Without it, or when a datagram is lost,
     /// the relay finds the records at its next look.
     pub doorbell: bool,
+    /// Opens a share that is mounted so that a promise does not hold (`soft` or `nolock` on NFS, say): no. Such a mount is
+    /// refused otherwise, see [`zoutbox_storage::mount`]; accepting one logs a warning. `zoutbox doctor` tells what is wrong.
+    pub accept_unsafe_mount: bool,
 }
 
 impl Default for Options {
@@ -71,6 +75,7 @@ impl Default for Options {
             when_full: WhenFull::default(),
             zero_ahead: ZeroAhead::default(),
             doorbell: true,
+            accept_unsafe_mount: false,
         }
     }
 }
@@ -82,7 +87,7 @@ impl Options {
     /// [`WriterError::InvalidOption`] with the first one that can't be, and why.
     pub fn validate(&self) -> Result<(), WriterError> {
         within("segment_size", self.segment_size, 64 * KIB, 16 * 1024 * MIB)?;
-        within("commit_bytes", self.commit_bytes, 4 * KIB, MIB)?;
+        within("commit_bytes", self.commit_bytes, LEAST_COMMIT, MIB)?;
         within("memory_limit", self.memory_limit, 1, u64::MAX)?;
         within("unconfirmed_limit", self.unconfirmed_limit.unwrap_or(1), 1, u64::MAX)?;
         if self.segment_age.is_zero() {
@@ -92,6 +97,11 @@ impl Options {
             });
         }
         Ok(())
+    }
+
+    /// A commit is one WRITE on the wire: over NFS no reader then sees zeros in front of data.
+    pub(crate) fn for_write_size(self, write_size: u64) -> Self {
+        Self { commit_bytes: self.commit_bytes.min(write_size).max(LEAST_COMMIT), ..self }
     }
 
     pub(crate) fn commit_limit(&self) -> usize {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use zoutbox_format::{Record, WriterId};
+use zoutbox_storage::mount::trust;
 use zoutbox_storage::{Share, StorageError, System};
 
 use crate::aside::{Aside, look};
@@ -35,7 +36,8 @@ impl Writer {
     ///
     /// # Errors
     /// [`WriterError::InvalidOption`] and [`WriterError::WriterId`] before anything is touched; [`WriterError::Locked`] when another
-    /// live process has it open; [`WriterError::Storage`] when the root is no share, or a call to it fails.
+    /// live process has it open; [`WriterError::Storage`] when the root is no share, is mounted so that a promise does not hold
+    /// ([`StorageError::UnsafeMount`]), or a call to it fails.
     pub fn open(root: impl AsRef<Path>, id: &str, options: Options) -> Result<Self, WriterError> {
         Self::open_with(System::real(), root, id, options)
     }
@@ -199,6 +201,7 @@ impl Opened {
         options.validate()?;
         let writer = WriterId::new(id)?;
         let share = Share::open(&system, root)?;
+        let options = suited(&system, &share.layout.writer(&writer), options)?;
         let shared = Arc::new(Shared::new(&writer, &options));
         let bell = options.doorbell.then(|| Bell::new(&system, &share, &writer));
         let recovered = recover(system, share, &writer, options)?;
@@ -210,6 +213,18 @@ impl Opened {
         let log = Log::new(self.context.clone(), aside, self.start);
         Committer { context: self.context, shared: self.shared, log, bell: self.bell }
     }
+}
+
+/// The options as the mount allows them. Refuses a mount that breaks a promise.
+fn suited(system: &System, directory: &Path, options: Options) -> Result<Options, WriterError> {
+    let trusted = trust(&*system.disk, directory, options.accept_unsafe_mount)?;
+    for warning in trusted.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(match trusted.mount.and_then(|mount| mount.write_size()) {
+        Some(write_size) => options.for_write_size(write_size),
+        None => options,
+    })
 }
 
 /// Takes groups from the queue and commits them. However it ends, a panic included, no ticket stays without an outcome.

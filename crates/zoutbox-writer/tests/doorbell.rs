@@ -282,12 +282,18 @@ fn a_lease_that_hangs_holds_up_nothing() {
     let test = Test::new();
     test.announce(Some(RELAY));
     test.world.disk.hold(Some((Operation::Open, "lease")));
-    // Small segments: rotation needs the thread that prepares them.
-    let writer = Writer::open_with(test.system.clone(), ROOT, WRITER, small()).unwrap();
-    for _ in 0..40 {
-        writer.append(&record(vec![1; 4000])).unwrap().wait().unwrap();
-    }
-    writer.close().unwrap();
+    let (ended, has_ended) = std::sync::mpsc::channel();
+    let system = test.system.clone();
+    std::thread::spawn(move || {
+        // Small segments: rotation needs the thread that prepares them.
+        let writer = Writer::open_with(system, ROOT, WRITER, small()).unwrap();
+        for _ in 0..40 {
+            writer.append(&record(vec![1; 4000])).unwrap().wait().unwrap();
+        }
+        writer.close().unwrap();
+        ended.send(()).unwrap();
+    });
+    has_ended.recv_timeout(Duration::from_mins(1)).expect("a writer that does not wait for the lease");
     assert!(test.world.names(".seg").len() > 1, "rotation is part of this");
     assert_eq!(test.wire.sent(), [""; 0]);
     test.world.disk.hold(None);

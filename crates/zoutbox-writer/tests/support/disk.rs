@@ -58,10 +58,19 @@ struct State {
     held: Option<(Operation, String)>,
     ignore_sync: bool,
     ignore_sync_dir: bool,
+    /// The line of /proc/self/mountinfo that tells how the disk is mounted.
+    mount: String,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct MemoryDisk(Arc<Mutex<State>>);
+
+impl Default for MemoryDisk {
+    fn default() -> Self {
+        let mount = "30 1 8:1 / /share rw,relatime - ext4 /dev/sda1 rw".to_owned();
+        Self(Arc::new(Mutex::new(State { mount, ..State::default() })))
+    }
+}
 
 fn apply(bytes: &mut Vec<u8>, change: &Change) {
     match change {
@@ -127,6 +136,11 @@ impl MemoryDisk {
 
     pub(crate) fn heal(&self) {
         self.state().faults.clear();
+    }
+
+    /// Mounted like this from now on.
+    pub(crate) fn set_mount(&self, line: &str) {
+        line.clone_into(&mut self.state().mount);
     }
 
     pub(crate) fn set_capacity(&self, capacity: Option<u64>) {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use zoutbox_storage::mount::{Mount, parse};
 use zoutbox_storage::{
     Disk, DiskFile, Entry, FileKind, FileSystem, Mapping, Metadata, OpenMode, Operation, Space, StorageError,
 };
@@ -87,6 +88,12 @@ impl Disk for MemoryDisk {
         then(late)
     }
 
+    fn remove_dir(&self, path: &Path) -> Result<(), StorageError> {
+        let late = self.enter(Operation::RemoveDirectory, path)?;
+        self.state().directories.retain(|directory| directory != path);
+        then(late)
+    }
+
     fn sync_dir(&self, path: &Path) -> Result<(), StorageError> {
         let late = self.enter(Operation::SyncDirectory, path)?;
         let mut state = self.state();
@@ -124,6 +131,14 @@ impl Disk for MemoryDisk {
 
     fn file_system(&self, _path: &Path) -> Result<FileSystem, StorageError> {
         Ok(FileSystem::Other(0))
+    }
+
+    fn mount(&self, path: &Path) -> Result<Mount, StorageError> {
+        self.enter(Operation::Mount, path)?;
+        let line = self.state().mount.clone();
+        let reason = "it is in nobody's table".to_owned();
+        let unknown = StorageError::UnknownMount { path: path.to_owned(), reason };
+        parse(line.as_bytes()).pop().ok_or(unknown)
     }
 }
 
