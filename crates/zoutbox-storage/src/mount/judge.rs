@@ -113,7 +113,7 @@ impl Finding {
     pub(super) fn option_or_kind(&self, mount: &Mount) -> String {
         match self.what.as_str() {
             FILE_SYSTEM => mount.kind.clone(),
-            NFS_VERSION => format!("NFS {}", self.value),
+            NFS_VERSION => format!("{} with vers={}", mount.kind, self.value),
             option => format!("{} with {option}", mount.kind),
         }
     }

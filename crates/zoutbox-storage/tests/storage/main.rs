@@ -9,6 +9,8 @@ mod full;
 #[cfg(test)]
 mod lock;
 #[cfg(test)]
+mod mount;
+#[cfg(test)]
 mod names;
 #[cfg(test)]
 mod open;

@@ -58,6 +58,8 @@ struct State {
     held: Option<(Operation, String)>,
     ignore_sync: bool,
     ignore_sync_dir: bool,
+    /// The length of the longest write.
+    most_written: usize,
     /// The line of /proc/self/mountinfo that tells how the disk is mounted.
     mount: String,
 }
@@ -136,6 +138,10 @@ impl MemoryDisk {
 
     pub(crate) fn heal(&self) {
         self.state().faults.clear();
+    }
+
+    pub(crate) fn most_written(&self) -> usize {
+        self.state().most_written
     }
 
     /// Mounted like this from now on.

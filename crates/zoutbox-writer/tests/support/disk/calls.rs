@@ -183,6 +183,7 @@ impl DiskFile for MemoryFile {
         if growth > 0 && state.capacity.is_some_and(|capacity| state.used() + growth > capacity) {
             return Err(failed(Operation::Write, &self.path, io::ErrorKind::StorageFull));
         }
+        state.most_written = state.most_written.max(bytes.len());
         let inode = &mut state.inodes[self.inode];
         let change = Change::Write(offset, bytes.to_vec());
         apply(&mut inode.live, &change);
