@@ -82,12 +82,17 @@ impl Running {
         self.child.wait().unwrap();
     }
 
+    /// SIGTERM.
+    #[track_caller]
+    pub(crate) fn terminate(&self) {
+        let told = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(told.success());
+    }
+
     /// SIGTERM, and how it ended.
     #[track_caller]
     pub(crate) fn stop(self) -> Ended {
-        let pid = self.child.id().to_string();
-        let told = Command::new("kill").arg(pid).status().unwrap();
-        assert!(told.success());
+        self.terminate();
         self.end(LONG)
     }
 
@@ -110,7 +115,7 @@ impl Running {
         for reader in self.readers.drain(..) {
             reader.join().unwrap();
         }
-        Ended { status, lines: self.lines(), errors: self.errors(), took: start.elapsed() }
+        Ended { status, lines: self.lines(), errors: self.errors() }
     }
 }
 
@@ -126,7 +131,6 @@ pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     pub(crate) lines: Vec<(Instant, String)>,
     pub(crate) errors: String,
-    pub(crate) took: Duration,
 }
 
 impl Ended {
