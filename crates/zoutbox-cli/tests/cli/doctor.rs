@@ -151,7 +151,9 @@ fn leftovers_of_the_dead_go_and_the_living_and_strangers_stay() {
         let mut word = [0; 5];
         std::io::Read::read_exact(holder.stdout.as_mut().expect("piped"), &mut word).expect("a word");
         assert_eq!(&word, b"held\n");
-        [&dead, &living, &stranger].into_iter().for_each(|directory| age(directory));
+        for directory in [&dead, &living, &stranger] {
+            age(directory);
+        }
         findings(&examine(&root, &["--json"]));
         assert_eq!((dead.exists(), living.exists(), stranger.exists()), (false, true, true));
         drop(holder.stdin.take());

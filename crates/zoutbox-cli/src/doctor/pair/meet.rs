@@ -122,7 +122,9 @@ pub(super) fn leave(system: &System, place: &Path) {
         if entries.is_empty() {
             break;
         }
-        entries.iter().for_each(|entry| drop(system.disk.remove_file(&place.join(&entry.name))));
+        for entry in &entries {
+            drop(system.disk.remove_file(&place.join(&entry.name)));
+        }
         system.clock.sleep(EACH);
     }
 }
