@@ -300,8 +300,8 @@ With --pair, run it on two hosts (or twice on one) within --timeout of each othe
 ROOT/.doctor and measure how soon one sees what the other wrote, with asking the server as zoutbox does, and with plain
 stat as other programs do; and whether locks exclude each other and are let go when their holder is killed. Takes up to
 some minutes on NFS with default caching, since that is how long plain stat shows old news. All times are taken by one
-host's clock: from its write to the answer it sees, without the answer's way back, which is half of a plain question and
-answer.
+host's clock, from its write being durable to its seeing the other's answer: the answer's way back, about half of
+'question and answer', is in them.
 
 Fields of --json, one object:
   root, host                   where, and who looked

@@ -79,8 +79,8 @@ fn look(system: &System, root: &Path, report: &mut Report) -> Result<(), Failure
     report.findings.extend(judge(&mount));
     if mount.is_nfs() {
         report.unseen.push(format!(
-            "whether the server's export is 'async', or its dataset has sync=disabled: either loses acknowledged records \
-             ({}); on the server, look at `exportfs -v` and `zfs get sync`",
+            "whether the server's export is 'async', or its dataset has sync=disabled: either loses acknowledged records, \
+             {}; on the server, look at `exportfs -v` and `zfs get sync`",
             Promise::Durable
         ));
     }

@@ -1,7 +1,7 @@
 //! A private directory below `ROOT/.doctor`, and its removal: at the end, at a signal, or by the next doctor.
 //!
-//! Whoever lives in such a directory holds the lock of the file `alive` in it. A leftover of this host whose lock is free is
-//! removed at once; one of another host only after an hour by the server's clock, since its lock may not be one.
+//! Whoever made a directory there holds the lock of the file `alive` in it. A leftover of this host whose lock is free is removed
+//! by the next doctor; one of another host only after an hour by the server's clock, since its lock may not be one.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +12,8 @@ use super::BELOW;
 
 const ALIVE: &str = "alive";
 const OLD: Duration = Duration::from_hours(1);
+/// Made and locked are two steps, and this is longer than lies between them.
+const YOUNG: Duration = Duration::from_secs(5);
 /// Another doctor that ends removes the directory above.
 const TRIES: usize = 20;
 
@@ -21,7 +23,7 @@ pub(crate) struct Ground {
     pub(crate) system: System,
     pub(crate) directory: PathBuf,
     above: PathBuf,
-    _alive: Option<Lock>,
+    alive: Option<Lock>,
 }
 
 impl Ground {
@@ -30,44 +32,21 @@ impl Ground {
         let name = format!("{}-{}-{:016x}", host(system), system.pid, system.random()?);
         let directory = above.join(name);
         within(system, &above, || system.disk.create_dir(&directory))?;
-        let alive = Lock::try_path(&*system.disk, &directory.join(ALIVE)).ok().flatten();
-        let ground = Self { system: system.clone(), directory, above, _alive: alive };
-        ground.sweep()?;
+        let alive = live_in(system, &directory);
+        let ground = Self { system: system.clone(), directory, above, alive };
+        sweep(system, &ground.above, &ground.directory)?;
         Ok(ground)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
-
-    fn sweep(&self) -> Result<(), StorageError> {
-        let disk = &self.system.disk;
-        let now = disk.metadata(&self.directory)?.modified_ns;
-        let ours = format!("{}-", host(&self.system));
-        for entry in disk.list(&self.above)? {
-            let path = self.above.join(&entry.name);
-            let Some(name) = entry.name.to_str().filter(|_| entry.kind == FileKind::Directory) else {
-                continue;
-            };
-            if path == self.directory || name == super::pair::PLACE {
-                continue;
-            }
-            let Ok(then) = disk.metadata(&path) else { continue };
-            let age = Duration::from_nanos(now.saturating_sub(then.modified_ns));
-            if !name.starts_with(&ours) && age < OLD {
-                continue;
-            }
-            // Made and locked are two steps: what can't be locked is left to live.
-            if let Ok(Some(_dead)) = Lock::try_path(&**disk, &path.join(ALIVE)) {
-                remove_tree(&self.system, &path);
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Drop for Ground {
     fn drop(&mut self) {
+        // Over NFS a file that is removed while it is open stays under another name until it is closed.
+        drop(self.alive.take());
         remove_tree(&self.system, &self.directory);
         // It stays while somebody else is in it.
         drop(self.system.disk.remove_dir(&self.above));
@@ -107,6 +86,32 @@ pub(crate) fn remove_tree(system: &System, directory: &Path) {
         }
     }
     drop(system.disk.remove_dir(directory));
+}
+
+/// Holds a directory's lock; `None` where there are no locks.
+pub(crate) fn live_in(system: &System, directory: &Path) -> Option<Lock> {
+    Lock::try_path(&*system.disk, &directory.join(ALIVE)).ok().flatten()
+}
+
+/// Removes what the dead left below `above`.
+pub(crate) fn sweep(system: &System, above: &Path, own: &Path) -> Result<(), StorageError> {
+    let now = system.disk.metadata(own)?.modified_ns;
+    for entry in system.disk.list(above)? {
+        let path = above.join(&entry.name);
+        let Some(name) = entry.name.to_str().filter(|_| entry.kind == FileKind::Directory) else { continue };
+        let Ok(then) = system.disk.metadata(&path) else { continue };
+        let age = Duration::from_nanos(now.saturating_sub(then.modified_ns));
+        let ours = name.starts_with(&format!("{}-", host(system))) || super::pair::is_of_host(system, &path);
+        if path == own || age < if ours { YOUNG } else { OLD } {
+            continue;
+        }
+        // What can't be locked lives.
+        if let Some(dead) = live_in(system, &path) {
+            drop(dead);
+            remove_tree(system, &path);
+        }
+    }
+    Ok(())
 }
 
 /// This host's name, as part of a file's name.

@@ -219,3 +219,6 @@ fn inotify(ground: &Ground) -> Result<Finding, StorageError> {
     drop(watcher);
     Ok(finding)
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,7 +46,9 @@ fn one(name: &str, value: &str) -> Finding {
             costs("also what need not be durable yet waits for the disk", "zfs set sync=standard")
         }
         ("sync", "standard") => fine("a sync is one"),
-        ("quota" | "refquota", "0" | "none" | "-") => fine("none"),
+        ("quota" | "refquota", "0" | "none" | "-") => {
+            Finding::fine(&what, "none", "the pool's room is the limit")
+        }
         ("quota", _) => costs(
             "in bytes, and snapshots count: what the relay reclaims may free nothing",
             "use refquota, or keep a reserve for snapshots",

@@ -8,6 +8,7 @@ mod bad_input;
 #[cfg(test)]
 mod cat;
 #[cfg(test)]
+mod doctor;
 mod doorbell;
 #[cfg(test)]
 mod dump;

@@ -161,3 +161,50 @@ fn help_lists_every_exit_code() {
         );
     }
 }
+
+/// Runs a relay on a share over which a file system lies that ignores every sync.
+fn on_volatile(world: &World, arguments: &[&str]) -> std::process::Output {
+    let beside = |name: &str| {
+        let path = world.beside.join(name);
+        if path.exists() {
+            // A layer that was mounted like this can't be mounted again.
+            fs::remove_dir_all(&path).unwrap();
+        }
+        fs::create_dir_all(&path).unwrap();
+        path
+    };
+    let script =
+        r#"mount -t overlay v -o "lowerdir=$1,upperdir=$2,workdir=$3,volatile" "$1" && shift 3 && exec "$@""#;
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c", script, "sh"]).arg(world.root());
+    command.args([beside("upper"), beside("work")]).arg(env!("CARGO_BIN_EXE_zoutbox-relay"));
+    command.arg("--root").arg(world.root()).args(["--stdout", "--once"]).args(arguments).output().unwrap()
+}
+
+#[test]
+fn a_mount_that_breaks_a_promise_ends_the_relay_unless_it_is_accepted() {
+    let world = World::new();
+    world.writer("orders").append_many(3);
+    let named =
+        format!("{} is mounted as overlay with volatile, which breaks promise 1", world.root().display());
+    let output = on_volatile(&world, &[]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(66), 0), "{said}");
+    assert!(
+        said.starts_with(&format!("zoutbox-relay: {named}")) && said.contains("--accept-unsafe-mount"),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 1, "{said}");
+
+    let config = world.beside.join("relay.toml");
+    fs::write(&config, "accept-unsafe-mount = true\n").unwrap();
+    let config = config.display().to_string();
+    for accepted in [&["--accept-unsafe-mount"][..], &["--config", &config]] {
+        let output = on_volatile(&world, accepted);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 3, "{said}");
+        assert_eq!(said.matches(&named).count(), 1, "one warning: {said}");
+        assert!(said.contains("WARN"), "{said}");
+    }
+}

@@ -251,7 +251,7 @@ fn nfs_version(mount: &Mount) -> Finding {
 /// `soft`, or not.
 fn hardness(mount: &Mount) -> Finding {
     let Some(soft) = ["soft", "softerr"].into_iter().find(|name| mount.has(name)) else {
-        return Finding::fine("hard", "hard", "calls wait for a server that is away");
+        return Finding::fine("hard", "on", "calls wait for a server that is away");
     };
     let error = if soft == "soft" { "EIO" } else { "ETIMEDOUT" };
     let value = format!("timeo={}", mount.value("timeo").unwrap_or("?"));
@@ -270,13 +270,13 @@ fn locks(mount: &Mount) -> Finding {
         let why = "locks are kept by each client: two processes of one writer id on two hosts don't exclude each other, and a \
                    zombie is not fenced";
         let advice = "mount with vers=4.1 or later, or with local locking off (and, for version 3, lockd on both sides)";
-        return Finding::breaks(Promise::InOrder, what, local, why, advice);
+        return Finding::breaks(Promise::InOrder, what, format!("local_lock={local}"), why, advice);
     }
     let why = match local {
         "flock" => "only flock(2) is local, which zoutbox does not use",
         _ => "the server keeps the locks",
     };
-    Finding::fine("locks", local, why)
+    Finding::fine("locks", format!("local_lock={local}"), why)
 }
 
 /// Options that keep the client from asking the server when it is asked to.
