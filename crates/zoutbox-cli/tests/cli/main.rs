@@ -9,6 +9,7 @@ mod bad_input;
 mod cat;
 #[cfg(test)]
 mod doctor;
+#[cfg(test)]
 mod doorbell;
 #[cfg(test)]
 mod dump;

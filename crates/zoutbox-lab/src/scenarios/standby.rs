@@ -28,7 +28,7 @@ fn takes_over(by_cut: bool) {
     first.wait_for_lines(50);
     let mut command = GAMMA.command("zoutbox-relay");
     let second = Running::start(command.arg("--root").arg(share.on(GAMMA)).arg("--stdout"));
-    second.wait_for_error("another relay");
+    second.wait_for_error("standby: waiting for");
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(second.count(), 0, "two relays publish");
     let confirmed = confirmed(&share);
