@@ -22,7 +22,6 @@
 )]
 
 mod hosts;
-mod measure;
 mod power;
 mod process;
 mod producer;
@@ -34,7 +33,6 @@ use libtest_mimic::{Arguments, Conclusion, Trial};
 
 const USAGE: &str = "\
 zoutbox-lab suite [TEST OPTIONS]          every promise but those about power cuts; options as of `cargo test -- --help`
-zoutbox-lab measure                       what it costs: prints tables
 zoutbox-lab power append                  appends until the power is cut, and prints what was acknowledged
 zoutbox-lab power check PRINTED [all|some]  after a restart: is all of it there, or is some of it lost, as expected?";
 
@@ -43,10 +41,6 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["suite", ..] => run(&arguments, scenarios::all()),
-        ["measure"] => {
-            measure::all();
-            ExitCode::SUCCESS
-        }
         ["power", "append"] => power::append(),
         ["power", "check", printed] => run(&[], power::check(printed, false)),
         ["power", "check", printed, expected @ ("all" | "some")] => {
