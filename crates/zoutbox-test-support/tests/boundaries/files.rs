@@ -133,10 +133,10 @@ fn home(line: &str) -> Option<String> {
     })
 }
 
-/// The keyword, in code; as a part of an option's name it is none.
+/// The keyword, in code; as a part of a setting's name it is none.
 fn not_safe(line: &str) -> Option<String> {
     let keyword = concat!("un", "safe");
-    let code = line.split("//").next().unwrap_or_default().replace("--accept-unsafe-mount", "");
+    let code = line.split("//").next().unwrap_or_default().replace("accept-unsafe-mount", "");
     code.split(|character| !is_word(character)).any(|word| word == keyword).then(|| code.trim().to_owned())
 }
 

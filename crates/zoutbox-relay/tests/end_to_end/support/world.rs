@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use zoutbox_format::layout::SegmentName;
@@ -67,6 +69,14 @@ impl World {
         wait_until(&format!("{}'s checkpoint is at {end}", producer.id), LONG, || {
             self.confirmed(producer.id.as_str()) == end
         });
+    }
+
+    pub(crate) fn is_confirmed_within(&self, producer: &Producer, patience: Duration) -> bool {
+        let (start, end) = (Instant::now(), producer.next_sequence());
+        while self.confirmed(producer.id.as_str()) != end && start.elapsed() < patience {
+            thread::sleep(Duration::from_millis(10));
+        }
+        self.confirmed(producer.id.as_str()) == end
     }
 
     /// The files below `dead/<writer>/`, in order, with their content.
