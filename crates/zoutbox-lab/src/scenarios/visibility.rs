@@ -32,7 +32,7 @@ pub(super) fn trials() -> Vec<Trial> {
 /// A relay that prints what it reads, on another host.
 pub(super) fn relay(host: Host, share: &Share, options: &[&str]) -> Running {
     let mut command = host.command("zoutbox-relay");
-    command.arg("--root").arg(share.on(host)).arg("--stdout").args(options);
+    command.arg("--root").arg(share.on(host)).arg("--stdout").args(share.consent()).args(options);
     let relay = Running::start(&mut command);
     relay.wait_for_error("relaying");
     relay
@@ -41,7 +41,7 @@ pub(super) fn relay(host: Host, share: &Share, options: &[&str]) -> Running {
 fn growth_is_seen(version: Version) {
     let share = Share::new("visibility", version);
     let relay = relay(BETA, &share, &[]);
-    let writer = Writer::open(share.on(ALPHA), "orders", Options::default()).unwrap();
+    let writer = Writer::open(share.on(ALPHA), "orders", share.options()).unwrap();
     append(&writer, "first");
     relay.wait_for_lines(1);
 
@@ -70,7 +70,7 @@ fn growth_is_seen(version: Version) {
 fn new_names_are_seen(version: Version) {
     let share = Share::new("names", version);
     let relay = relay(GAMMA, &share, &[]);
-    let options = Options { segment_size: 64 * 1024, ..Options::default() };
+    let options = Options { segment_size: 64 * 1024, ..share.options() };
     let mut expected = 0;
     for writer in ["first", "second", "third"] {
         let writer = Writer::open(share.on(ALPHA), writer, options.clone()).unwrap();
