@@ -34,7 +34,7 @@ build() {
     cp "$target"/release/{zoutbox,zoutbox-relay,zoutbox-lab,examples/check_consumer} "$work/lab/"
     strip "$work"/lab/*zoutbox* "$work/lab/check_consumer"
     workspace_tests
-    additions=()
+    additions=(--add scripts/setup-zfs.sh)
     local program
     for program in "$work"/lab/*; do additions+=(--add "$program"); done
 }
