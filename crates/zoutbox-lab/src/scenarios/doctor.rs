@@ -162,8 +162,8 @@ fn pair() {
         "growth, plain stat",
         "new file, asking",
         "new file, plain stat",
-        "lock exclusion",
-        "lock release",
+        "locks, across",
+        "lock of a killed process",
     ];
     for found in &both {
         found.is_sound();

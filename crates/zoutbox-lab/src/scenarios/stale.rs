@@ -21,6 +21,7 @@ pub(super) fn trials() -> Vec<Trial> {
             "stale: a relay that can't prove its lease because the share was removed says so, and ends",
             removed_while_busy,
         ),
+        trial("stale: a producer and a relay at work say that the export is gone, and end", gone_while_busy),
         trial("stale: nobody starts on a mount whose export is gone, and the marker is named", nobody_starts),
     ]
 }
@@ -85,6 +86,28 @@ fn gone() {
     let acked = producer.finish();
     relay.wait_for_lines(told + acked.len());
     relay.stop().succeeded();
+    share.remove();
+}
+
+/// Records are under way, and a checkpoint is to be saved.
+fn gone_while_busy() {
+    let share = Share::new("moved-busy", NFS_4_2);
+    let producer = Producer::start(ALPHA, &share, "orders", &[], Duration::from_millis(5));
+    let relay = relay(GAMMA, &share, &[]);
+    relay.wait_for_lines(50);
+    let gone = Exported::gone();
+    let producer = producer.end();
+    println!("the producer: {} {}", producer.status, producer.errors);
+    let relay = relay.end(LONG);
+    println!("the relay: {} {}", relay.status, relay.errors);
+    drop(gone);
+    assert!(!producer.status.success(), "it goes on without a share");
+    relay.exited(75);
+    assert!(relay.errors.contains("the lease is lost"), "{}", relay.errors);
+    for (host, ended) in [(ALPHA, producer), (GAMMA, relay)] {
+        assert!(ended.errors.contains(&*share.on(host).to_string_lossy()), "{}", ended.errors);
+        assert!(ended.errors.contains("the server exports it no more"), "{}", ended.errors);
+    }
     share.remove();
 }
 
