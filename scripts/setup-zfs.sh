@@ -192,7 +192,7 @@ is_exported() {
     local client found
     found=$(exports_of "$directory")
     for client in ${clients//,/ }; do
-        awk -v client="${client%/32}(" 'index($2, client) == 1' <<<"$found" | grep -q '[(,]sync,.*no_subtree_check.*[,]root_squash' ||
+        awk -v client="$client(" 'index($2, client) == 1' <<<"$found" | grep -q '[(,]sync,.*no_subtree_check.*[,]root_squash' ||
             return 1
     done
 }

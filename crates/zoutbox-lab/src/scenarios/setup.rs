@@ -1,13 +1,15 @@
 //! `scripts/setup-zfs.sh`, on the lab's pool: what it makes works from a host, and what somebody decided otherwise stays.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 
 use super::trial;
 use crate::hosts::{ALPHA, Mounted, PROGRAMS, lab};
-use crate::process::{Ended, finish};
+use crate::process::{Ended, LONG, Running, finish};
 
 const DATASET: &str = "tank/setup";
 const DIRECTORY: &str = "/tank/setup";
@@ -30,10 +32,16 @@ struct Dataset;
 
 impl Drop for Dataset {
     fn drop(&mut self) {
-        if there() {
-            zfs(&["destroy", DATASET]);
+        let start = Instant::now();
+        // The server keeps files open for a moment after the last client has gone.
+        while there() && start.elapsed() < LONG {
+            let destroyed = Command::new("zfs").args(["destroy", DATASET]).output().unwrap();
+            if !destroyed.status.success() {
+                std::thread::sleep(Duration::from_millis(500));
+            }
         }
         lab(&["export"]);
+        assert!(!there() || std::thread::panicking(), "{DATASET} can't be destroyed");
     }
 }
 
@@ -105,10 +113,11 @@ fn works() {
     let root = &mounted.path;
     finish(ALPHA.command_as(OUTBOX, "zoutbox").arg("init").arg(root)).succeeded();
     let append = |mut command: Command| {
-        let running = command.arg("append").arg("--root").arg(root).args(["--writer", "orders", "--acks"]);
-        let mut running = crate::process::Running::start(running);
-        std::io::Write::write_all(&mut running.input(), b"one\ntwo\n").ok();
-        running.end(crate::process::LONG)
+        command.arg("append").arg("--root").arg(root).args(["--writer", "orders", "--acks"]);
+        let mut running = Running::start(&mut command);
+        // It may have ended by now.
+        running.input().write_all(b"one\ntwo\n").ok();
+        running.end(LONG)
     };
     let appended = append(ALPHA.command_as(OUTBOX, "zoutbox"));
     appended.succeeded();
@@ -136,6 +145,13 @@ fn changes_only_what_differs() {
         commands(&more),
         ["zfs set atime=off tank/setup", "zfs set refquota=96M tank/setup"].map(str::to_owned)
     );
+    let clients = setup(&["--quota", "96M", "--clients", "10.9.0.0/24,10.9.0.7/32"]);
+    clients.succeeded();
+    assert_eq!(
+        commands(&clients),
+        ["zfs set sharenfs=rw=@10.9.0.0/24:@10.9.0.7/32,sync,no_subtree_check,root_squash tank/setup"]
+            .map(str::to_owned)
+    );
     // What the server was told is gone, and not what the dataset says.
     assert!(
         Command::new("exportfs")
@@ -144,7 +160,7 @@ fn changes_only_what_differs() {
             .unwrap()
             .success()
     );
-    let exported = setup(&["--quota", "96M"]);
+    let exported = setup(&["--quota", "96M", "--clients", "10.9.0.0/24,10.9.0.7/32"]);
     exported.succeeded();
     assert_eq!(commands(&exported), ["zfs share tank/setup"].map(str::to_owned));
 }
