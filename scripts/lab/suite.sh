@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The lab suite: the real programs on the lab's hosts. `scripts/test.sh lab` runs it.
 #
-#   scripts/lab/suite.sh [TEST OPTION...]    options as of `cargo test -- --help`: a filter, --list, ...
+#   scripts/lab/suite.sh [TEST OPTION...]            options as of `cargo test -- --help`: a filter, --list, ...
+#   scripts/lab/suite.sh measure [appends|polling]   no tests: the figures of docs/filesystem.md, as tables
 #
 # Builds the image (unless it is cached) and the programs, starts a private broker on this host, and boots the guest: once for
 # all promises but those about power cuts, and twice for each of these. With options only the first.
@@ -58,6 +59,10 @@ promises() {
     "$scripts/lab.sh" run "${additions[@]}" --broker "${url##*:}" --limit "$suite_seconds" -- /lab/zoutbox-lab suite "$@"
 }
 
+measure() {
+    "$scripts/lab.sh" run "${additions[@]}" --limit "$suite_seconds" -- /lab/zoutbox-lab measure "$@"
+}
+
 # The guest is killed while it appends; then it boots again with the same pool.
 power_cut() { # NAME SYNC EXPECTED
     local status=0
@@ -74,6 +79,10 @@ power_cut() { # NAME SYNC EXPECTED
 
 "$scripts/lab.sh" build >/dev/null
 build
+if [[ ${1:-} == measure ]]; then
+    measure "${@:2}"
+    exit
+fi
 failed=0
 promises "$@" || failed=1
 if (($# == 0)); then

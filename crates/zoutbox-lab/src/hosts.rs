@@ -177,7 +177,8 @@ pub(crate) fn lab(arguments: &[&str]) -> String {
 pub(crate) struct Version(pub(crate) &'static str);
 
 pub(crate) const NFS_4_2: Version = Version("4.2");
-pub(crate) const VERSIONS: [Version; 3] = [NFS_4_2, Version("4.1"), Version("3")];
+pub(crate) const NFS_3: Version = Version("3");
+pub(crate) const VERSIONS: [Version; 3] = [NFS_4_2, Version("4.1"), NFS_3];
 
 impl Version {
     /// A host's mount of this version: the one it has from the start, or one that is made now.
@@ -219,6 +220,16 @@ impl Share {
     /// Its root on the file server, behind NFS.
     pub(crate) fn on_server(&self) -> PathBuf {
         Path::new(DATASET).join(&self.name)
+    }
+
+    /// What has to be said to write to it: by NFS 3 it is mounted without locks between hosts, which the programs refuse.
+    pub(crate) fn consent(&self) -> &'static [&'static str] {
+        if self.options().accept_unsafe_mount { &["--accept-unsafe-mount"] } else { &[] }
+    }
+
+    /// The same for a writer in this process.
+    pub(crate) fn options(&self) -> zoutbox_writer::Options {
+        zoutbox_writer::Options { accept_unsafe_mount: self.version == NFS_3, ..Default::default() }
     }
 
     /// Frees its space: the server's disk is small.

@@ -66,8 +66,13 @@ impl Running {
 
     #[track_caller]
     pub(crate) fn wait_for(&self, what: &str, condition: impl FnMut() -> bool) {
+        self.wait_for_within(LONG, what, condition);
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_for_within(&self, most: Duration, what: &str, condition: impl FnMut() -> bool) {
         let waited =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| wait_until(what, LONG, condition)));
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| wait_until(what, most, condition)));
         assert!(
             waited.is_ok(),
             "waited in vain until {what}; {} lines, and:\n{}",
