@@ -101,7 +101,7 @@ impl Running {
         self.end(LONG)
     }
 
-    /// The processor time it has used: user and system, in ticks of 10 ms (proc_pid_stat(5)).
+    /// The processor time it has used: user and system, in ticks of 10 ms (`proc_pid_stat(5)`).
     #[track_caller]
     pub(crate) fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();

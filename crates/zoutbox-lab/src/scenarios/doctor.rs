@@ -14,7 +14,7 @@ pub(super) fn trials() -> Vec<Trial> {
     let mut trials: Vec<_> = ["4.2", "4.1"]
         .map(|version| {
             trial(&format!("doctor: default mounts are sound (NFS {version})"), move || {
-                sound(Version(version))
+                sound(Version(version));
             })
         })
         .into();

@@ -73,12 +73,12 @@ fn setup(more: &[&str]) -> Ended {
             .args(["--quota", "64M", "--owner", "1000:1000"])
             .args(more),
     );
-    println!("setup-zfs.sh {more:?}: {}\n{}{}", ended.status, said(&ended), ended.errors);
+    println!("setup-zfs.sh {more:?}: {}\n{}\n{}", ended.status, said(&ended), ended.errors);
     ended
 }
 
 fn said(ended: &Ended) -> String {
-    ended.lines.iter().map(|(_, line)| format!("{line}\n")).collect()
+    ended.lines.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join("\n")
 }
 
 /// The commands it ran.

@@ -50,7 +50,7 @@ fn removed_while_busy() {
     let said = ended.errors.lines().last().unwrap_or_default();
     match ended.status.code() {
         Some(75) => {
-            assert!(said.contains("the lease is lost") && said.contains("Stale file handle"), "{said}")
+            assert!(said.contains("the lease is lost") && said.contains("Stale file handle"), "{said}");
         }
         code => assert!(code == Some(66) && said.contains("zoutbox.json"), "{code:?}: {said}"),
     }
