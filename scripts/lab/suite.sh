@@ -10,7 +10,7 @@
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
-readonly here scripts=${here%/*} suite_seconds=1800 power_seconds=300
+readonly here scripts=${here%/*} suite_seconds=2700 power_seconds=300
 cd "$scripts/.."
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/zoutbox-lab-suite.XXXXXXXX")

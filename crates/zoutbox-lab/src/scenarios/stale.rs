@@ -22,6 +22,10 @@ pub(super) fn trials() -> Vec<Trial> {
             removed_while_busy,
         ),
         trial("stale: a producer and a relay at work say that the export is gone, and end", gone_while_busy),
+        trial(
+            "stale: nobody takes a mount whose directory was removed for one that has no share",
+            own_root_removed,
+        ),
         trial("stale: nobody starts on a mount whose export is gone, and the marker is named", nobody_starts),
     ]
 }
@@ -109,6 +113,30 @@ fn gone_while_busy() {
         assert!(ended.errors.contains("the server exports it no more"), "{}", ended.errors);
     }
     share.remove();
+}
+
+/// The share is the very directory that is mounted, so that each call on the mount is stale.
+fn own_root_removed() {
+    let share = Share::new("stale-root", NFS_4_2);
+    let export = share.on_server();
+    let mounted = ALPHA.mount_export(&export.to_string_lossy(), "vers=4.2,hard,proto=tcp,nosharecache");
+    let root = &mounted.path;
+    let start = |program: &str, arguments: &[&str]| {
+        finish(ALPHA.command(program).args(arguments).arg("--root").arg(root))
+    };
+    start("zoutbox", &["status"]).succeeded();
+    std::fs::remove_dir_all(&export).unwrap();
+    for (program, arguments) in [
+        ("zoutbox", &["append", "--writer", "orders"][..]),
+        ("zoutbox", &["doctor"]),
+        ("zoutbox-relay", &["--stdout"]),
+    ] {
+        let ended = start(program, arguments);
+        println!("{}: {}", ended.status, ended.errors);
+        ended.exited(66);
+        assert!(ended.errors.contains(&*root.to_string_lossy()), "{}", ended.errors);
+        assert!(ended.errors.contains("removed or replaced on the server"), "{}", ended.errors);
+    }
 }
 
 fn nobody_starts() {
