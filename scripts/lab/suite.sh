@@ -11,7 +11,7 @@
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
-readonly here scripts=${here%/*} suite_seconds=1800 power_seconds=300
+readonly here scripts=${here%/*} suite_seconds=2700 power_seconds=300
 cd "$scripts/.."
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/zoutbox-lab-suite.XXXXXXXX")
@@ -36,7 +36,7 @@ build() {
     cp "$target"/release/{zoutbox,zoutbox-relay,zoutbox-lab,examples/check_consumer} "$work/lab/"
     strip "$work"/lab/*zoutbox* "$work/lab/check_consumer"
     workspace_tests
-    additions=()
+    additions=(--add scripts/setup-zfs.sh)
     local program
     for program in "$work"/lab/*; do additions+=(--add "$program"); done
 }

@@ -101,6 +101,15 @@ impl Running {
         self.end(LONG)
     }
 
+    /// The processor time it has used: user and system, in ticks of 10 ms (`proc_pid_stat(5)`).
+    #[track_caller]
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let (_, behind_name) = stat.rsplit_once(')').unwrap();
+        let ticks = behind_name.split_whitespace().skip(11).take(2);
+        Duration::from_millis(ticks.map(|ticks| ticks.parse::<u64>().unwrap() * 10).sum())
+    }
+
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }

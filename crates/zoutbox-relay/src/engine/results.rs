@@ -5,6 +5,7 @@ use std::time::Duration;
 use zoutbox_format::checkpoint::Position;
 use zoutbox_reader::{Batch, ReaderError, Tail};
 use zoutbox_relay_core::{Input, Output};
+use zoutbox_storage::StorageError;
 
 use super::Engine;
 use super::jobs::{Discovered, Done};
@@ -117,7 +118,10 @@ impl<P: Publisher> Engine<P> {
                     self.share_looks();
                 }
             }
-            Err(error @ RelayError::NewerCheckpoint { .. }) => self.fail(error),
+            Err(
+                error @ (RelayError::NewerCheckpoint { .. }
+                | RelayError::Storage(StorageError::NotAShare { .. })),
+            ) => self.fail(error),
             Err(error) => self.report.complain(format!("can't look for writers: {error}")),
         }
     }
