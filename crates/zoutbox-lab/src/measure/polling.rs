@@ -1,5 +1,6 @@
 //! What a relay's looking costs the server while nothing is appended.
 
+use std::process::Command;
 use std::time::Duration;
 
 use zoutbox_writer::{Record, Writer};
@@ -20,10 +21,9 @@ pub(super) fn measure() {
         let version = Version("4.2");
         let share = Share::new(&format!("idle-{writers}"), version);
         make(&share, writers);
-        let mut command = GAMMA.command("zoutbox-relay");
-        command.arg("--root").arg(share.on(GAMMA)).args(["--stdout", "--doorbell", "off"]);
-        let relay = Running::start(&mut command);
-        relay.wait_for_within(Duration::from_mins(10), "all are relayed", || relay.count() >= writers);
+        let relay = Running::start(&mut relay(&share, &[]));
+        let found = || relay.errors().matches("found writer").count() >= writers;
+        relay.wait_for_within(Duration::from_mins(10), "all are found", found);
         std::thread::sleep(SETTLE);
         let mount = version.mount(GAMMA);
         let before = Rpcs::of(GAMMA, &mount);
@@ -36,7 +36,13 @@ pub(super) fn measure() {
     }
 }
 
-/// Writers with a record each, made behind NFS and without waiting for the disk.
+fn relay(share: &Share, options: &[&str]) -> Command {
+    let mut command = GAMMA.command("zoutbox-relay");
+    command.arg("--root").arg(share.on(GAMMA)).args(["--stdout", "--doorbell", "off"]).args(options);
+    command
+}
+
+/// Writers with a record each that is relayed already, made behind NFS and without waiting for the disk.
 fn make(share: &Share, writers: usize) {
     lab(&["set", "sync=disabled"]);
     for number in 0..writers {
@@ -44,5 +50,8 @@ fn make(share: &Share, writers: usize) {
         writer.append(&Record::new("topic", "idle")).unwrap().wait().unwrap();
         writer.close().unwrap();
     }
+    let relayed = Running::start(&mut relay(share, &["--once"])).end(Duration::from_mins(10));
+    relayed.succeeded();
+    assert_eq!(relayed.lines.len(), writers);
     lab(&["set", "sync=standard"]);
 }
