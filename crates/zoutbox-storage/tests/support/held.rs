@@ -33,13 +33,10 @@ impl HeldDisk {
         self.0.1.notify_all();
     }
 
-    pub(crate) fn waiting(&self) -> usize {
-        self.0.0.lock().unwrap().waiting
-    }
-
-    /// How many calls had to wait.
-    pub(crate) fn ever_waited(&self) -> usize {
-        self.0.0.lock().unwrap().ever
+    /// How many calls wait, and how many ever had to.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let held = self.0.0.lock().unwrap();
+        (held.waiting, held.ever)
     }
 
     fn pass(&self, path: &Path) {
