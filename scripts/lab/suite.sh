@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # The lab suite: the real programs on the lab's hosts. `scripts/test.sh lab` runs it.
 #
-#   scripts/lab/suite.sh [TEST OPTION...]    options as of `cargo test -- --help`: a filter, --list, ...
+#   scripts/lab/suite.sh [TEST OPTION...]            options as of `cargo test -- --help`: a filter, --list, ...
+#   scripts/lab/suite.sh power                       only the power cuts
+#   scripts/lab/suite.sh measure [appends|polling]   no tests: the figures of docs/filesystem.md, as tables
 #
 # Builds the image (unless it is cached) and the programs, starts a private broker on this host, and boots the guest: once for
 # all promises but those about power cuts, and twice for each of these. With options only the first.
@@ -9,7 +11,7 @@
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
-readonly here scripts=${here%/*} suite_seconds=1800 power_seconds=300
+readonly here scripts=${here%/*} suite_seconds=2700 power_seconds=300
 cd "$scripts/.."
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/zoutbox-lab-suite.XXXXXXXX")
@@ -34,7 +36,7 @@ build() {
     cp "$target"/release/{zoutbox,zoutbox-relay,zoutbox-lab,examples/check_consumer} "$work/lab/"
     strip "$work"/lab/*zoutbox* "$work/lab/check_consumer"
     workspace_tests
-    additions=()
+    additions=(--add scripts/setup-zfs.sh)
     local program
     for program in "$work"/lab/*; do additions+=(--add "$program"); done
 }
@@ -58,6 +60,10 @@ promises() {
     "$scripts/lab.sh" run "${additions[@]}" --broker "${url##*:}" --limit "$suite_seconds" -- /lab/zoutbox-lab suite "$@"
 }
 
+measure() {
+    "$scripts/lab.sh" run "${additions[@]}" --limit "$suite_seconds" -- /lab/zoutbox-lab measure "$@"
+}
+
 # The guest is killed while it appends; then it boots again with the same pool.
 power_cut() { # NAME SYNC EXPECTED
     local status=0
@@ -74,9 +80,15 @@ power_cut() { # NAME SYNC EXPECTED
 
 "$scripts/lab.sh" build >/dev/null
 build
+if [[ ${1:-} == measure ]]; then
+    measure "${@:2}"
+    exit
+fi
 failed=0
-promises "$@" || failed=1
-if (($# == 0)); then
+if [[ ${1:-} != power ]]; then
+    promises "$@" || failed=1
+fi
+if [[ ${1:-power} == power ]]; then
     power_cut kept standard all || failed=1
     power_cut ignored disabled some || failed=1
 fi

@@ -31,6 +31,40 @@ impl Host {
         command
     }
 
+    /// As [`Self::command`], by a user who is not root.
+    pub(crate) fn command_as(self, user: u32, program: &str) -> Command {
+        let mut command = Command::new("lab");
+        command.args(["on", self.0, "chroot", &format!("--userspec={user}:{user}"), "/"]);
+        command.arg(Path::new(PROGRAMS).join(program));
+        command
+    }
+
+    /// Mounts the share once more with these options, until the guard is dropped. Later options win over `hard`.
+    #[track_caller]
+    pub(crate) fn mount(self, version: &str, options: &str) -> Mounted {
+        let path = format!("/mnt/{self}-{version}-own");
+        let mut arguments = vec!["mount", self.0, version, &path];
+        if !options.is_empty() {
+            arguments.push(options);
+        }
+        lab(&arguments);
+        Mounted { host: self, path: PathBuf::from(path) }
+    }
+
+    /// Mounts another export of the server.
+    #[track_caller]
+    pub(crate) fn mount_export(self, export: &str, options: &str) -> Mounted {
+        let path = PathBuf::from(format!("/mnt/{self}{}", export.replace('/', "-")));
+        std::fs::create_dir_all(&path).unwrap();
+        let mut mount = Command::new("lab");
+        mount
+            .args(["on", self.0, "mount", "-t", "nfs", "-o", options, &format!("server:{export}")])
+            .arg(&path);
+        let output = mount.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Mounted { host: self, path }
+    }
+
     /// Takes its link away until the guard is dropped.
     pub(crate) fn cut(self) -> Cut {
         lab(&["cut", self.0]);
@@ -50,6 +84,57 @@ impl Cut {
 impl Drop for Cut {
     fn drop(&mut self) {
         lab(&["heal", self.0.0]);
+    }
+}
+
+/// A mount of a test's own.
+pub(crate) struct Mounted {
+    host: Host,
+    pub(crate) path: PathBuf,
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        lab(&["unmount", self.host.0, &self.path.to_string_lossy()]);
+    }
+}
+
+/// The export with other options, until this is dropped.
+pub(crate) struct Exported;
+
+impl Exported {
+    pub(crate) fn with(options: &str) -> Self {
+        lab(&["export", options]);
+        Self
+    }
+
+    /// The server knows of no export any more, as when it was moved to another one.
+    pub(crate) fn gone() -> Self {
+        let done = Command::new("sh").args(["-c", "exportfs -ua && exportfs -f"]).status().unwrap();
+        assert!(done.success());
+        Self
+    }
+}
+
+impl Drop for Exported {
+    fn drop(&mut self) {
+        lab(&["export"]);
+    }
+}
+
+/// A property of the dataset, until this is dropped.
+pub(crate) struct Property(&'static str);
+
+impl Property {
+    pub(crate) fn set(property: &str, afterwards: &'static str) -> Self {
+        lab(&["set", property]);
+        Self(afterwards)
+    }
+}
+
+impl Drop for Property {
+    fn drop(&mut self) {
+        lab(&["set", self.0]);
     }
 }
 
@@ -92,7 +177,8 @@ pub(crate) fn lab(arguments: &[&str]) -> String {
 pub(crate) struct Version(pub(crate) &'static str);
 
 pub(crate) const NFS_4_2: Version = Version("4.2");
-pub(crate) const VERSIONS: [Version; 3] = [NFS_4_2, Version("4.1"), Version("3")];
+pub(crate) const NFS_3: Version = Version("3");
+pub(crate) const VERSIONS: [Version; 3] = [NFS_4_2, Version("4.1"), NFS_3];
 
 impl Version {
     /// A host's mount of this version: the one it has from the start, or one that is made now.
@@ -134,6 +220,16 @@ impl Share {
     /// Its root on the file server, behind NFS.
     pub(crate) fn on_server(&self) -> PathBuf {
         Path::new(DATASET).join(&self.name)
+    }
+
+    /// What has to be said to write to it: by NFS 3 it is mounted without locks between hosts, which the programs refuse.
+    pub(crate) fn consent(&self) -> &'static [&'static str] {
+        if self.options().accept_unsafe_mount { &["--accept-unsafe-mount"] } else { &[] }
+    }
+
+    /// The same for a writer in this process.
+    pub(crate) fn options(&self) -> zoutbox_writer::Options {
+        zoutbox_writer::Options { accept_unsafe_mount: self.version == NFS_3, ..Default::default() }
     }
 
     /// Frees its space: the server's disk is small.

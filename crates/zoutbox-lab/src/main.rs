@@ -22,6 +22,8 @@
 )]
 
 mod hosts;
+mod measure;
+mod percentiles;
 mod power;
 mod process;
 mod producer;
@@ -34,7 +36,8 @@ use libtest_mimic::{Arguments, Conclusion, Trial};
 const USAGE: &str = "\
 zoutbox-lab suite [TEST OPTIONS]          every promise but those about power cuts; options as of `cargo test -- --help`
 zoutbox-lab power append                  appends until the power is cut, and prints what was acknowledged
-zoutbox-lab power check PRINTED [all|some]  after a restart: is all of it there, or is some of it lost, as expected?";
+zoutbox-lab power check PRINTED [all|some]  after a restart: is all of it there, or is some of it lost, as expected?
+zoutbox-lab measure [appends|polling]     figures for the docs, as tables";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -46,6 +49,8 @@ fn main() -> ExitCode {
         ["power", "check", printed, expected @ ("all" | "some")] => {
             run(&[], power::check(printed, *expected == "some"))
         }
+        ["measure"] => measure::run(None),
+        ["measure", table] => measure::run(Some(table)),
         _ => {
             eprintln!("{USAGE}");
             ExitCode::from(64)

@@ -66,8 +66,13 @@ impl Running {
 
     #[track_caller]
     pub(crate) fn wait_for(&self, what: &str, condition: impl FnMut() -> bool) {
+        self.wait_for_within(LONG, what, condition);
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_for_within(&self, most: Duration, what: &str, condition: impl FnMut() -> bool) {
         let waited =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| wait_until(what, LONG, condition)));
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| wait_until(what, most, condition)));
         assert!(
             waited.is_ok(),
             "waited in vain until {what}; {} lines, and:\n{}",
@@ -94,6 +99,15 @@ impl Running {
     pub(crate) fn stop(self) -> Ended {
         self.terminate();
         self.end(LONG)
+    }
+
+    /// The processor time it has used: user and system, in ticks of 10 ms (`proc_pid_stat(5)`).
+    #[track_caller]
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let (_, behind_name) = stat.rsplit_once(')').unwrap();
+        let ticks = behind_name.split_whitespace().skip(11).take(2);
+        Duration::from_millis(ticks.map(|ticks| ticks.parse::<u64>().unwrap() * 10).sum())
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {

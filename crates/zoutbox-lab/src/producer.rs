@@ -26,7 +26,7 @@ impl Producer {
     pub(crate) fn start(host: Host, share: &Share, writer: &str, options: &[&str], pause: Duration) -> Self {
         let mut command = host.command("zoutbox");
         command.arg("append").arg("--root").arg(share.on(host));
-        command.args(["--writer", writer, "--topic", writer, "--acks"]).args(options);
+        command.args(["--writer", writer, "--topic", writer, "--acks"]).args(share.consent()).args(options);
         let mut running = Running::start(&mut command);
         let stop = Arc::new(AtomicBool::new(false));
         let prefix = format!("{host}-{writer}");

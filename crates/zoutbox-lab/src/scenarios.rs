@@ -1,9 +1,13 @@
 //! The promises, a test each. Each works on a share of its own and leaves hosts and server as it found them.
 
 mod delivery;
+mod doctor;
 mod limits;
+mod refusal;
 mod server;
+mod setup;
 mod silence;
+mod stale;
 mod standby;
 mod takeover;
 mod visibility;
@@ -22,9 +26,13 @@ pub(crate) fn all() -> Vec<Trial> {
         visibility::trials(),
         zeros::trials(),
         limits::trials(),
+        doctor::trials(),
+        refusal::trials(),
         silence::trials(),
         standby::trials(),
         server::trials(),
+        stale::trials(),
+        setup::trials(),
         takeover::trials(),
     ];
     groups.into_iter().flatten().collect()

@@ -122,6 +122,12 @@ impl<B: Clone, R> Lane<B, R> {
         self.checkpoint.durable
     }
 
+    /// From the next look on that finds nothing, waits at most this long for another one, or as long as the shortest wait that it
+    /// was made with.
+    pub fn set_poll_slow(&mut self, longest: Duration) {
+        self.options.poll_slow = longest.max(self.options.poll_fast);
+    }
+
     /// Bytes of records that are held in memory.
     #[must_use]
     pub fn held(&self) -> usize {

@@ -21,6 +21,7 @@ mod slot;
 mod waits;
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +70,8 @@ pub struct EngineOptions {
     pub once: bool,
     /// How often the counters are logged, when they changed.
     pub report_every: Duration,
+    /// At most about this many looks a second at writers that have nothing new, over all of them: the more there are, the rarer each.
+    pub poll_rate: NonZeroU32,
     /// How often writers are looked for that are not known yet.
     pub discover_every: Duration,
     /// Whether to take hints from inotify.

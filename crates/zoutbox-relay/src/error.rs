@@ -96,12 +96,12 @@ pub enum RelayError {
         /// What it says.
         reason: String,
     },
-    /// Another relay has taken over.
-    #[error("another relay has taken over ({found}; this one had epoch {own}): stopping")]
+    /// Another relay has taken over, or may have, since the lease can't be proven.
+    #[error("{found}; this one had epoch {own}: stopping")]
     Fenced {
         /// This relay's epoch.
         own: Epoch,
-        /// How it shows.
+        /// That, and how it shows.
         found: String,
     },
     /// A checkpoint of a newer format.

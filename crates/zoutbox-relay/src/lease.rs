@@ -113,7 +113,8 @@ impl Lease {
                 return Err(error.into());
             }
             Err(error) => {
-                return Err(RelayError::Fenced { own: self.epoch, found: format!("lease lost: {error}") });
+                let found = format!("the lease is lost, so that another relay may have taken over: {error}");
+                return Err(RelayError::Fenced { own: self.epoch, found });
             }
         }
         Ok(())
@@ -131,7 +132,8 @@ impl Lease {
             zoutbox_reader::checkpoint(&self.system, &self.share, writer)?
             && stored.relay_epoch > self.epoch
         {
-            let found = format!("{} has epoch {}", path.display(), stored.relay_epoch);
+            let found =
+                format!("another relay has taken over: {} has epoch {}", path.display(), stored.relay_epoch);
             return Err(RelayError::Fenced { own: self.epoch, found });
         }
         let checkpoint = Checkpoint {

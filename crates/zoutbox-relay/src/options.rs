@@ -110,6 +110,10 @@ pub struct Options {
     /// writers, if it is longer than 1s [default: 500ms]
     #[arg(long, value_name = "DURATION")]
     pub poll_max: Option<Span>,
+    /// At most about this many looks a second at writers that have nothing new, over all of them, whatever --poll-max says: at
+    /// 1000, of 10,000 idle writers each is looked at every 10 s [default: 1000]
+    #[arg(long, value_name = "LOOKS")]
+    pub poll_rate: Option<u32>,
     /// Where to listen for the UDP datagrams by which writers on other hosts say that there is something new: IP:PORT (port 0: any),
     /// 'auto' (on NFS, at this host's address on the way to the file server) or 'off' [default: auto]
     #[arg(long, value_name = "ADDRESS")]
@@ -182,6 +186,7 @@ impl Options {
             checkpoint_interval: self.checkpoint_interval.or(file.checkpoint_interval),
             poll_min: self.poll_min.or(file.poll_min),
             poll_max: self.poll_max.or(file.poll_max),
+            poll_rate: self.poll_rate.or(file.poll_rate),
             doorbell: self.doorbell.or(file.doorbell),
             doorbell_announce: self.doorbell_announce.or(file.doorbell_announce),
             no_inotify: self.no_inotify || file.no_inotify,

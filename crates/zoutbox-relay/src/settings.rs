@@ -1,5 +1,6 @@
 //! From what an operator said to what the relay does: defaults, checks, credentials.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use lapin::uri::AMQPUri;
@@ -148,6 +149,8 @@ pub fn engine(options: &Options) -> Result<EngineOptions, RelayError> {
             "must be at least 1ms and at most --poll-max, which is 500ms unless given",
         ));
     }
+    let poll_rate = NonZeroU32::new(options.poll_rate.unwrap_or(1000))
+        .ok_or_else(|| invalid("--poll-rate", "must be at least 1"))?;
     let doorbell =
         DoorbellOptions { at: options.doorbell.unwrap_or_default(), announce: options.doorbell_announce };
     doorbell.check().map_err(|(option, reason)| invalid(option, &reason))?;
@@ -172,6 +175,7 @@ pub fn engine(options: &Options) -> Result<EngineOptions, RelayError> {
         retention: Retention { keep, archive: options.archive },
         once: options.once,
         report_every: span(options.report_interval, Duration::from_secs(10)),
+        poll_rate,
         discover_every: poll_slow.max(DISCOVER_EVERY),
         inotify: !options.no_inotify,
         doorbell,

@@ -152,11 +152,11 @@ fn at(offset: Option<u64>) -> String {
 
 impl StorageError {
     pub(crate) fn io(operation: Operation, path: &Path, source: io::Error) -> Self {
-        Self::Io { operation, path: path.to_owned(), offset: None, source: with_user(source) }
+        Self::Io { operation, path: path.to_owned(), offset: None, source: explained(source) }
     }
 
     pub(crate) fn io_at(operation: Operation, path: &Path, offset: u64, source: io::Error) -> Self {
-        Self::Io { operation, path: path.to_owned(), offset: Some(offset), source: with_user(source) }
+        Self::Io { operation, path: path.to_owned(), offset: Some(offset), source: explained(source) }
     }
 
     /// What a caller can do about it.
@@ -188,14 +188,26 @@ impl StorageError {
     }
 }
 
-/// Who was denied: on an NFS export with `root_squash` root is nobody, which a person may not think of.
-fn with_user(error: io::Error) -> io::Error {
-    if error.kind() != io::ErrorKind::PermissionDenied {
-        return error;
-    }
+/// What a person may not think of: who was denied, and what makes an NFS handle stale. The kind stays.
+fn explained(error: io::Error) -> io::Error {
+    let why = match error.kind() {
+        io::ErrorKind::PermissionDenied => denied(),
+        io::ErrorKind::StaleNetworkFileHandle => {
+            "it was removed or replaced on the server, or the server exports it no more".to_owned()
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), format!("{error}: {why}"))
+}
+
+/// On an NFS export with `root_squash` root is nobody; and a Linux server that exports a directory no more may say this too.
+fn denied() -> String {
     let user = nix::unistd::geteuid();
-    let squashed = if user.is_root() { ", which an export with root_squash treats as nobody" } else { "" };
-    io::Error::new(error.kind(), format!("{error}: this process is uid {user}{squashed}"))
+    if user.is_root() {
+        return "this process is uid 0, which an export with root_squash treats as nobody; or the server exports it no more"
+            .to_owned();
+    }
+    format!("this process is uid {user}")
 }
 
 fn io_kind(error: &io::Error) -> ErrorKind {
@@ -208,5 +220,35 @@ fn io_kind(error: &io::Error) -> ErrorKind {
         }
         Io::InvalidInput | Io::InvalidFilename | Io::FileTooLarge => ErrorKind::Invalid,
         _ => ErrorKind::Fatal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(kind: io::ErrorKind) -> StorageError {
+        StorageError::io(Operation::Open, Path::new("/mnt/outbox/writers"), io::Error::from(kind))
+    }
+
+    #[test]
+    fn who_was_denied_is_told_and_the_kind_stays() {
+        let error = failed(io::ErrorKind::PermissionDenied);
+        let text = error.to_string();
+        let user = format!("this process is uid {}", nix::unistd::geteuid());
+        assert!(text.starts_with("can't open /mnt/outbox/writers: ") && text.contains(&user), "{text}");
+        assert_eq!(error.kind(), ErrorKind::Fatal);
+    }
+
+    #[test]
+    fn what_makes_a_handle_stale_is_told_and_it_stays_stale() {
+        let error = failed(io::ErrorKind::StaleNetworkFileHandle);
+        let text = error.to_string();
+        assert!(
+            text.contains("/mnt/outbox/writers") && text.contains("removed or replaced on the server"),
+            "{text}"
+        );
+        assert!(error.is_stale() && error.is_missing());
+        assert!(!failed(io::ErrorKind::NotFound).to_string().contains("server"));
     }
 }

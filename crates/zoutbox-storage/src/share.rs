@@ -29,7 +29,8 @@ impl Share {
         let layout = Layout::new(root);
         let path = layout.marker();
         let bytes = match system.read_small(&path, MAX_MARKER + 1) {
-            Err(error) if error.is_missing() => {
+            // Stale: it may well be one, and the server does not tell.
+            Err(error) if error.is_missing() && !error.is_stale() => {
                 return Err(StorageError::NotAShare { root: root.to_owned() });
             }
             other => other?,

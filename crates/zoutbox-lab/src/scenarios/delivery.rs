@@ -63,7 +63,8 @@ fn nothing_is_lost(version: Version) {
 
 fn relay(share: &Share, queue: &str) -> Running {
     let mut command = GAMMA.command("zoutbox-relay");
-    command.arg("--root").arg(share.on(GAMMA)).args(["--amqp", BROKER, "--declare-queue", queue]);
+    command.arg("--root").arg(share.on(GAMMA)).args(share.consent());
+    command.args(["--amqp", BROKER, "--declare-queue", queue]);
     command.args(["--exchange", queue, "--declare-exchange", "topic"]);
     Running::start(&mut command)
 }

@@ -12,6 +12,7 @@ use zoutbox_writer::{Options, Record, Writer};
 
 use super::on_every_version;
 use crate::hosts::{ALPHA, BETA, GAMMA, Host, Share, Version};
+use crate::percentiles::Percentiles;
 use crate::process::{LONG, Running};
 use crate::producer::record;
 
@@ -19,7 +20,7 @@ const SAMPLES: u32 = 60;
 
 pub(super) fn trials() -> Vec<Trial> {
     let mut trials = on_every_version(
-        "visibility: the relay on another host reads an append sooner than plain stat sees it",
+        "visibility: another host's relay reads an append at once with the doorbell, and polling still sooner than plain stat",
         growth_is_seen,
     );
     trials.extend(on_every_version(
@@ -32,45 +33,65 @@ pub(super) fn trials() -> Vec<Trial> {
 /// A relay that prints what it reads, on another host.
 pub(super) fn relay(host: Host, share: &Share, options: &[&str]) -> Running {
     let mut command = host.command("zoutbox-relay");
-    command.arg("--root").arg(share.on(host)).arg("--stdout").args(options);
+    command.arg("--root").arg(share.on(host)).arg("--stdout").args(share.consent()).args(options);
     let relay = Running::start(&mut command);
     relay.wait_for_error("relaying");
     relay
 }
 
 fn growth_is_seen(version: Version) {
-    let share = Share::new("visibility", version);
-    let relay = relay(BETA, &share, &[]);
-    let writer = Writer::open(share.on(ALPHA), "orders", Options::default()).unwrap();
+    let rung = seen_by_the_relay(version, "rung", &[], 1);
+    let polled = seen_by_the_relay(version, "polled", &["--doorbell", "off"], 2);
+    println!("NFS {}: relay with doorbell {}", version.0, rung.relay);
+    println!("NFS {}: relay that polls {}; plain stat {}", version.0, polled.relay, polled.stat);
+    assert!(rung.relay.median < polled.relay.median, "the doorbell made nothing sooner");
+    assert!(polled.relay.median < polled.stat.median, "the relay saw no sooner than plain stat");
+}
+
+/// From `append` returning until another host saw the record.
+struct Sight {
+    relay: Percentiles,
+    stat: Percentiles,
+}
+
+fn seen_by_the_relay(version: Version, name: &str, options: &[&str], seed: u32) -> Sight {
+    let share = Share::new(&format!("visibility-{name}"), version);
+    let relay = relay(BETA, &share, options);
+    let writer = Writer::open(share.on(ALPHA), "orders", share.options()).unwrap();
     append(&writer, "first");
     relay.wait_for_lines(1);
+    // A writer looks for a doorbell now and then, not at every append.
+    std::thread::sleep(Duration::from_secs(6));
+    append(&writer, "second");
+    relay.wait_for_lines(2);
 
     let stat = Stat::start(segment(&share, GAMMA));
     let mut appended = Vec::new();
     for sample in 0..SAMPLES {
-        std::thread::sleep(Duration::from_millis(100 + u64::from(sample * 37 % 300)));
+        std::thread::sleep(Duration::from_millis(100 + u64::from((sample + seed) * 37 % 300)));
         let id = append(&writer, &format!("sample {sample}"));
+        let acked = Instant::now();
         let length = std::fs::metadata(segment(&share, ALPHA)).unwrap().len();
-        appended.push((id, length, Instant::now()));
+        appended.push((id, length, acked));
     }
-    relay.wait_for_lines(appended.len() + 1);
+    relay.wait_for_lines(appended.len() + 2);
     let read: std::collections::HashMap<_, _> =
         relay.lines().into_iter().map(|(when, line)| (record(&line).0, when)).collect();
     let by_relay = appended.iter().map(|(id, _, acked)| read[id].saturating_duration_since(*acked)).collect();
     let by_stat =
         appended.iter().map(|(_, length, acked)| stat.saw(*length).saturating_duration_since(*acked));
-    let (by_relay, by_stat) = (Percentiles::of(by_relay), Percentiles::of(by_stat.collect()));
-    println!("NFS {}: relay {by_relay}; plain stat {by_stat}", version.0);
-    assert!(by_relay.median < by_stat.median, "the relay saw no sooner than plain stat");
+    let sight = Sight { relay: Percentiles::of(by_relay), stat: Percentiles::of(by_stat.collect()) };
+    drop(stat);
     relay.stop().succeeded();
     writer.close().unwrap();
     share.remove();
+    sight
 }
 
 fn new_names_are_seen(version: Version) {
     let share = Share::new("names", version);
     let relay = relay(GAMMA, &share, &[]);
-    let options = Options { segment_size: 64 * 1024, ..Options::default() };
+    let options = Options { segment_size: 64 * 1024, ..share.options() };
     let mut expected = 0;
     for writer in ["first", "second", "third"] {
         let writer = Writer::open(share.on(ALPHA), writer, options.clone()).unwrap();
@@ -138,33 +159,5 @@ impl Stat {
 impl Drop for Stat {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Of some durations.
-pub(crate) struct Percentiles {
-    pub(crate) median: Duration,
-    high: Duration,
-    most: Duration,
-}
-
-impl Percentiles {
-    pub(crate) fn of(mut durations: Vec<Duration>) -> Self {
-        durations.sort();
-        let at = |percent: usize| durations[(durations.len() - 1) * percent / 100];
-        Self { median: at(50), high: at(99), most: at(100) }
-    }
-}
-
-impl std::fmt::Display for Percentiles {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
-        write!(
-            f,
-            "p50 {:.1} ms, p99 {:.1} ms, at most {:.1} ms",
-            ms(self.median),
-            ms(self.high),
-            ms(self.most)
-        )
     }
 }

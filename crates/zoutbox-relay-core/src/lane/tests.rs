@@ -305,10 +305,20 @@ fn polling_slows_down_while_nothing_comes_and_a_hint_wakes_it() {
     assert!(waits.is_sorted());
     let ends = [waits[0], waits[11]];
     assert_eq!(ends, [LaneOptions::default().poll_fast, LaneOptions::default().poll_slow]);
-    let (generation, _) = generation(&outputs(&mut lane, now));
-    lane.handle(Input::Read { generation, items: vec![], end: ReadEnd::CaughtUp }, now);
+    let (first, _) = generation(&outputs(&mut lane, now));
+    lane.handle(Input::Read { generation: first, items: vec![], end: ReadEnd::CaughtUp }, now);
     lane.handle(Input::Hint, now);
     assert_eq!(lane.deadline(), Some(now));
+    lane.set_poll_slow(MUCH_LATER);
+    let mut longest = Duration::ZERO;
+    for _ in 0..30 {
+        let (generation, _) = generation(&outputs(&mut lane, now));
+        lane.handle(Input::Read { generation, items: vec![], end: ReadEnd::CaughtUp }, now);
+        let due = lane.deadline().expect("a next read");
+        longest = due.saturating_sub(now);
+        now = due;
+    }
+    assert_eq!(longest, MUCH_LATER);
 }
 
 #[test]

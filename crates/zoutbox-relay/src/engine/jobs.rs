@@ -11,7 +11,7 @@ use zoutbox_format::checkpoint::Position;
 use zoutbox_format::{RecordId, WriterId};
 use zoutbox_reader::{Batch, Damage, ReaderError, Tail};
 use zoutbox_relay_core::{Key, Reclaim};
-use zoutbox_storage::{Share, StorageError, System};
+use zoutbox_storage::{ErrorKind, Share, StorageError, System};
 
 use super::calls::{Calls, News};
 use super::slot::{ReadOrder, read};
@@ -190,7 +190,14 @@ fn tell(news: &News, now: Duration) {
 }
 
 fn discover(system: &System, share: &Share, known: &HashSet<WriterId>) -> Result<Discovered, RelayError> {
-    let found = zoutbox_reader::writers(system, share)?;
+    let found = match zoutbox_reader::writers(system, share) {
+        Err(error) if error.kind() == ErrorKind::Missing => {
+            // With its marker gone too, there is nothing to come back to.
+            Share::open(system, share.layout.root())?;
+            return Err(error.into());
+        }
+        other => other?,
+    };
     let mut discovered = Discovered { new: Vec::new(), ignored: found.ignored };
     for writer in found.writers.into_iter().filter(|writer| !known.contains(writer)) {
         let start = start_of(system, share, &writer)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use zoutbox_format::checkpoint::Position;
 use zoutbox_reader::{Batch, ReaderError, Tail};
 use zoutbox_relay_core::{Input, Output};
+use zoutbox_storage::StorageError;
 
 use super::Engine;
 use super::jobs::{Discovered, Done};
@@ -100,6 +101,7 @@ impl<P: Publisher> Engine<P> {
                     tracing::warn!("writers/{name} is no writer's directory: ignored");
                 }
                 self.ignored = ignored;
+                let found = !new.is_empty();
                 for (writer, start) in new {
                     tracing::info!("found writer {writer}");
                     self.by_writer.insert(writer.clone(), self.slots.len());
@@ -112,9 +114,22 @@ impl<P: Publisher> Engine<P> {
                     }
                     self.slots.push(slot);
                 }
+                if found {
+                    self.share_looks();
+                }
             }
-            Err(error @ RelayError::NewerCheckpoint { .. }) => self.fail(error),
+            Err(
+                error @ (RelayError::NewerCheckpoint { .. }
+                | RelayError::Storage(StorageError::NotAShare { .. })),
+            ) => self.fail(error),
             Err(error) => self.report.complain(format!("can't look for writers: {error}")),
         }
+    }
+    /// A look is calls to the server; what a thousand idle writers cost it must not grow to what ten thousand would.
+    fn share_looks(&mut self) {
+        let lanes = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        let round = Duration::from_secs(1).saturating_mul(lanes) / self.options.poll_rate.get();
+        let longest = self.options.lane.poll_slow.max(round);
+        self.slots.iter_mut().for_each(|slot| slot.lane.set_poll_slow(longest));
     }
 }

@@ -113,6 +113,7 @@ fn a_doorbell_that_can_never_work_is_refused_by_its_option() {
         (&["--doorbell", "relay"], "not off, auto or an address"),
         (&["--doorbell-announce", "192.0.2.1:1"], "--doorbell-announce: needs --doorbell"),
         (&["--poll-min", "1s"], "--poll-min"),
+        (&["--poll-rate", "0"], "--poll-rate"),
     ] {
         let ended = Relay::start(world.root(), ["--stdout"].iter().chain(arguments)).wait();
         assert_eq!(ended.code, Some(64), "{ended:#?}");

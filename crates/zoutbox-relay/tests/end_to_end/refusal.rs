@@ -91,6 +91,31 @@ fn a_root_that_is_no_share_is_refused_and_left_empty() {
 }
 
 #[test]
+fn an_idle_relay_ends_when_its_share_goes_away_and_stays_when_it_is_still_one() {
+    let world = World::new();
+    let mut orders = world.writer("orders");
+    orders.append_many(3);
+    orders.close();
+    let relay = Relay::start(world.root(), ["--stdout", "--poll-max", "50ms"]);
+    world.wait_until_confirmed(&orders);
+    // The marker still says that it is a share, so this may pass.
+    let (writers, aside) = (world.share.layout.writers(), world.beside.join("aside"));
+    fs::rename(&writers, &aside).unwrap();
+    relay.wait_for_log("can't look for writers");
+    fs::rename(&aside, &writers).unwrap();
+    let mut more = world.writer("more");
+    more.append_many(3);
+    world.wait_until_confirmed(&more);
+    more.close();
+    // On Linux a directory that is in use can be removed; over NFS so can one that another host uses.
+    fs::remove_dir_all(world.root()).unwrap();
+    let ended = relay.wait();
+    assert_eq!(ended.code, Some(66), "{ended:#?}");
+    assert!(ended.message().contains(world.root().to_str().unwrap()), "{ended:#?}");
+    assert!(ended.message().contains("zoutbox.json"), "{ended:#?}");
+}
+
+#[test]
 fn a_marker_of_a_newer_format_asks_for_an_update_and_a_damaged_one_is_named() {
     let world = World::new();
     let marker = world.share.layout.marker();

@@ -293,6 +293,10 @@ fn revalidation(mount: &Mount) -> Option<Finding> {
     })
 }
 
+const CACHING: &str = "attribute caching";
+/// The longest that attributes are cached by default, in seconds (nfs(5)).
+const DEFAULT_CACHING: u32 = 60;
+
 /// How long attributes are cached. zoutbox asks the server whenever it matters, so that default caching costs nothing.
 fn caching(mount: &Mount) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -304,11 +308,7 @@ fn caching(mount: &Mount) -> Vec<Finding> {
         let why = "every look at a file asks the server, also where nothing depends on it; zoutbox asks by itself where something does";
         findings.push(Finding::costs(what, "on", why, "mount without it"));
     } else {
-        let said = times.iter().filter_map(|(name, time)| time.map(|time| format!("{name}={time}")));
-        let said = said.collect::<Vec<_>>().join(",");
-        let value = if said.is_empty() { "default".to_owned() } else { said };
-        let why = "zoutbox asks the server whenever it matters, and does not wait for these times";
-        findings.push(Finding::fine("attribute caching", value, why));
+        findings.push(cached_for(&times));
     }
     if mount.has("sync") && !mount.has("noac") {
         let why = "each write waits for the server, not only each commit";
@@ -329,6 +329,21 @@ fn caching(mount: &Mount) -> Vec<Finding> {
         findings.push(Finding::costs("lookupcache", "none", why, "mount without it"));
     }
     findings
+}
+
+fn cached_for(times: &[(&str, Option<u32>)]) -> Finding {
+    let said = times.iter().filter_map(|(name, time)| time.map(|time| format!("{name}={time}")));
+    let said = said.collect::<Vec<_>>().join(",");
+    let value = if said.is_empty() { "default".to_owned() } else { said };
+    let longest = times.iter().filter_map(|(_, time)| *time).max().unwrap_or_default();
+    if longest <= DEFAULT_CACHING {
+        let why = "zoutbox asks the server whenever it matters, and does not wait for these times";
+        return Finding::fine(CACHING, value, why);
+    }
+    let why = format!(
+        "ls, tail and whatever else does not ask the server see other hosts' files up to {longest} s late; zoutbox asks where it matters"
+    );
+    Finding::costs(CACHING, value, &why, "mount without actimeo, acregmax and acdirmax")
 }
 
 /// One commit is one WRITE when it fits.

@@ -102,11 +102,6 @@ impl Relay {
         self.log.lock().unwrap().clone()
     }
 
-    /// The lines that it printed on standard output so far.
-    pub(crate) fn output(&self) -> Vec<String> {
-        self.output.lock().unwrap().clone()
-    }
-
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -1,0 +1,48 @@
+//! What a relay's looking costs the server while nothing is appended.
+
+use std::time::Duration;
+
+use zoutbox_writer::{Record, Writer};
+
+use super::Rpcs;
+use crate::hosts::{GAMMA, Share, Version, lab};
+use crate::process::Running;
+
+const WRITERS: [usize; 3] = [1, 100, 10_000];
+/// The pauses between looks have grown to their longest by then.
+const SETTLE: Duration = Duration::from_secs(30);
+const WATCHED: Duration = Duration::from_mins(1);
+
+pub(super) fn measure() {
+    println!("| idle writers | RPCs a second | of these |");
+    println!("|---|---|---|");
+    for writers in WRITERS {
+        let version = Version("4.2");
+        let share = Share::new(&format!("idle-{writers}"), version);
+        make(&share, writers);
+        let mut command = GAMMA.command("zoutbox-relay");
+        command.arg("--root").arg(share.on(GAMMA)).args(["--stdout", "--doorbell", "off"]);
+        let relay = Running::start(&mut command);
+        relay.wait_for_within(Duration::from_mins(10), "all are relayed", || relay.count() >= writers);
+        std::thread::sleep(SETTLE);
+        let mount = version.mount(GAMMA);
+        let before = Rpcs::of(GAMMA, &mount);
+        std::thread::sleep(WATCHED);
+        let rpcs = Rpcs::of(GAMMA, &mount).since(&before);
+        let seconds = WATCHED.as_secs_f64();
+        println!("| {writers} | {:.1} | {} |", super::number(rpcs.others(&[])) / seconds, rpcs.per(seconds));
+        relay.stop().succeeded();
+        share.remove();
+    }
+}
+
+/// Writers with a record each, made behind NFS and without waiting for the disk.
+fn make(share: &Share, writers: usize) {
+    lab(&["set", "sync=disabled"]);
+    for number in 0..writers {
+        let writer = Writer::open(share.on_server(), &format!("idle-{number}"), share.options()).unwrap();
+        writer.append(&Record::new("topic", "idle")).unwrap().wait().unwrap();
+        writer.close().unwrap();
+    }
+    lab(&["set", "sync=standard"]);
+}
