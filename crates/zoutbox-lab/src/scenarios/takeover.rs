@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use super::trial;
 use super::visibility::relay;
 use crate::hosts::{ALPHA, BETA, GAMMA, NFS_4_2, Share};
-use crate::process::LONG;
+use crate::process::{LONG, finish};
 use crate::producer::{Producer, assert_all_there, log};
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -18,6 +18,7 @@ pub(super) fn trials() -> Vec<Trial> {
             cut_off,
         ),
         trial("takeover: a producer that is cut off holds up nobody else's records", others_go_on),
+        trial("takeover: status says which lane waits for a host that is cut off", status_says_who_waits),
     ]
 }
 
@@ -132,4 +133,66 @@ fn others_go_on() {
     }
     relay.stop().succeeded();
     share.remove();
+}
+
+/// What the cut-off host was promised about its file, the server takes back before it lets another host open it: that open hangs for
+/// about a lease.
+fn status_says_who_waits() {
+    let share = Share::new("waits", NFS_4_2);
+    let pause = Duration::from_millis(20);
+    let producers = [(ALPHA, "orders"), (BETA, "payments")]
+        .map(|(host, writer)| Producer::start(host, &share, writer, &[], pause));
+    for producer in &producers {
+        producer.running.wait_for_lines(50);
+    }
+    let cut = ALPHA.cut();
+    let since = Instant::now();
+    let relay = relay(GAMMA, &share, &[]);
+    let (by_relay, by_status) = who_waits(&share);
+    println!("after {:?}: relay/waits says '{by_relay}', status found '{by_status}'", since.elapsed());
+    let printed = relay.lines().iter().filter(|(_, line)| line.contains("\"id\":\"payments/")).count();
+    assert!(printed >= 50, "the other lane waits too: {printed}");
+    cut.heal();
+    let [orders, payments] = producers;
+    let acked = [("payments", payments.finish()), ("orders", orders.acked())];
+    drop(orders);
+    for (writer, acked) in acked {
+        let last = format!("\"id\":\"{}\"", acked.last().unwrap().0);
+        relay.wait_for("all is relayed", || relay.lines().iter().any(|(_, line)| line.contains(&last)));
+        assert_all_there(&acked, &log(GAMMA, &share, writer));
+    }
+    let after = status(&share);
+    assert_eq!(after.pointer("/writers/0/waits"), Some(&serde_json::json!([])), "{after}");
+    relay.stop().succeeded();
+    share.remove();
+}
+
+/// What the relay says that the lane waits for, and what status met itself, until both were seen.
+fn who_waits(share: &Share) -> (String, String) {
+    let (mut by_relay, mut by_status) = (None, None);
+    let start = Instant::now();
+    while by_relay.is_none() || by_status.is_none() {
+        assert!(start.elapsed() < LONG, "the relay: {by_relay:?}; status: {by_status:?}");
+        let status = status(share);
+        let waits = status.pointer("/writers/0/waits").and_then(serde_json::Value::as_array).cloned();
+        for wait in waits.unwrap_or_default() {
+            let what = wait.get("what").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+            let silent = what.contains("does not answer") && what.contains("orders");
+            let of_relay = wait.get("relay_epoch").is_some_and(serde_json::Value::is_u64);
+            if silent && of_relay {
+                by_relay.get_or_insert(what);
+            } else if silent {
+                by_status.get_or_insert(what);
+            }
+        }
+    }
+    (by_relay.unwrap(), by_status.unwrap())
+}
+
+/// `orders` is the first lane.
+fn status(share: &Share) -> serde_json::Value {
+    let mut status = BETA.command("zoutbox");
+    let said = finish(status.args(["status", "--json", "--patience", "1s", "--root"]).arg(share.on(BETA)));
+    assert!(matches!(said.status.code(), Some(0 | 75)), "{}", said.errors);
+    serde_json::from_str(&said.lines.first().expect("a line").1).unwrap()
 }
