@@ -15,7 +15,8 @@
 # root_squash. Prints each command that it runs. Run again, it runs only what still differs.
 #
 # What was decided otherwise is not changed but refused: an existing dataset with sync=disabled, readonly=on, an export with
-# async, another mountpoint, or a directory with files that belong to somebody else.
+# async, another mountpoint, or a directory with files that belong to somebody else. Refused as well is what would take other
+# exports away: zfs runs `exportfs -ra`, which forgets what stands in no file.
 #
 # Exit codes: 0 all is as it should be; 1 a command failed, or --check found something to change; 2 refused; 64 wrong usage.
 set -euo pipefail
@@ -73,6 +74,16 @@ check_server() {
         command -v "$command" >/dev/null || die "$command is missing: this has to run on the ZFS server, with its NFS server"
     done
     [[ $mode != run || $EUID == 0 ]] || die "needs root"
+}
+
+refuse_to_lose_exports() {
+    local exported
+    while read -r exported; do
+        awk -v directory="$exported" '$1 == directory { found = 1 } END { exit !found }' \
+            /etc/exports /etc/exports.d/*.exports 2>/dev/null ||
+            refuse "$exported is exported, and stands neither in /etc/exports nor below /etc/exports.d: zfs runs exportfs -ra," \
+                "which would take it away from its clients. Put it there first"
+    done < <(exportfs -s | awk '{ print $1 }' | sort -u)
 }
 
 # ---------------------------------------------------------------------------------------------------------------- changes
@@ -233,6 +244,7 @@ NEXT
 
 read_arguments "$@"
 check_server
+refuse_to_lose_exports
 if there; then
     refuse_what_breaks_a_promise
     adjust_dataset

@@ -23,15 +23,29 @@ pub(super) fn trials() -> Vec<Trial> {
             changes_only_what_differs,
         ),
         trial("setup: a dataset or an export that breaks a promise is refused and left as it is", refuses),
+        trial("setup: an export that it would take away is named, and stays", keeps_exports),
         trial("setup: --check and --dry-run change nothing", only_tells),
     ]
 }
 
-/// Its dataset goes with it. OpenZFS tells the server by `exportfs -ra`, which forgets what is in no file: the lab's own export.
+/// The lab exports by a command alone, and OpenZFS runs `exportfs -ra`, which forgets what stands in no file.
+const EXPORTS: &str = "/etc/exports.d/lab.exports";
+
+/// Its dataset goes with it.
 struct Dataset;
+
+impl Dataset {
+    fn none_yet() -> Self {
+        let options = std::fs::read_to_string("/run/lab/export").unwrap();
+        std::fs::write(EXPORTS, format!("{} *({})\n", crate::hosts::DATASET, options.trim())).unwrap();
+        Self
+    }
+}
 
 impl Drop for Dataset {
     fn drop(&mut self) {
+        // It may have been removed by the test.
+        std::fs::remove_file(EXPORTS).ok();
         let start = Instant::now();
         // The server keeps files open for a moment after the last client has gone.
         while there() && start.elapsed() < LONG {
@@ -97,7 +111,7 @@ fn mounted(ended: &Ended) -> Mounted {
 }
 
 fn works() {
-    let _dataset = Dataset;
+    let _dataset = Dataset::none_yet();
     let ended = setup(&[]);
     ended.succeeded();
     for (name, wanted) in [
@@ -125,13 +139,14 @@ fn works() {
     let examined = finish(ALPHA.command_as(OUTBOX, "zoutbox").arg("doctor").arg("--root").arg(root));
     println!("{}", said(&examined));
     examined.succeeded();
+    std::fs::read_dir("/mnt/alpha").expect("other exports are still there");
     let as_root = append(ALPHA.command("zoutbox"));
     println!("root: {}", as_root.errors);
     assert!(!as_root.status.success(), "root was not squashed");
 }
 
 fn changes_only_what_differs() {
-    let _dataset = Dataset;
+    let _dataset = Dataset::none_yet();
     setup(&[]).succeeded();
     let before = history();
     let again = setup(&[]);
@@ -166,7 +181,7 @@ fn changes_only_what_differs() {
 }
 
 fn refuses() {
-    let _dataset = Dataset;
+    let _dataset = Dataset::none_yet();
     setup(&[]).succeeded();
     let share = property("sharenfs");
     for (wrong, right, named) in [
@@ -199,8 +214,21 @@ fn refuses() {
     setup(&["--check"]).succeeded();
 }
 
+fn keeps_exports() {
+    let _dataset = Dataset::none_yet();
+    std::fs::remove_file(EXPORTS).unwrap();
+    let before = history();
+    for mode in [&[][..], &["--check"], &["--dry-run"]] {
+        let refused = setup(mode);
+        refused.exited(2);
+        assert!(refused.errors.contains("/tank/outbox is exported"), "{}", refused.errors);
+    }
+    assert_eq!(history(), before);
+    std::fs::read_dir("/mnt/alpha").expect("it is exported all the same");
+}
+
 fn only_tells() {
-    let _dataset = Dataset;
+    let _dataset = Dataset::none_yet();
     let before = history();
     setup(&["--check"]).exited(1);
     let told = setup(&["--dry-run"]);
