@@ -1,12 +1,13 @@
 //! What a relay's looking costs the server while nothing is appended.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use zoutbox_writer::{Record, Writer};
 
 use super::Rpcs;
-use crate::hosts::{GAMMA, Share, Version, lab};
+use crate::hosts::{GAMMA, PROGRAMS, Share, Version, lab};
 use crate::process::Running;
 
 const WRITERS: [usize; 3] = [1, 100, 10_000];
@@ -21,7 +22,9 @@ pub(super) fn measure() {
         let version = Version("4.2");
         let share = Share::new(&format!("idle-{writers}"), version);
         make(&share, writers);
-        let relay = Running::start(&mut relay(&share, &[]));
+        let mut command = GAMMA.command("zoutbox-relay");
+        command.arg("--root").arg(share.on(GAMMA)).args(["--stdout", "--doorbell", "off"]);
+        let relay = Running::start(&mut command);
         let found = || relay.errors().matches("found writer").count() >= writers;
         relay.wait_for_within(Duration::from_mins(10), "all are found", found);
         std::thread::sleep(SETTLE);
@@ -36,12 +39,6 @@ pub(super) fn measure() {
     }
 }
 
-fn relay(share: &Share, options: &[&str]) -> Command {
-    let mut command = GAMMA.command("zoutbox-relay");
-    command.arg("--root").arg(share.on(GAMMA)).args(["--stdout", "--doorbell", "off"]).args(options);
-    command
-}
-
 /// Writers with a record each that is relayed already, made behind NFS and without waiting for the disk.
 fn make(share: &Share, writers: usize) {
     lab(&["set", "sync=disabled"]);
@@ -50,7 +47,9 @@ fn make(share: &Share, writers: usize) {
         writer.append(&Record::new("topic", "idle")).unwrap().wait().unwrap();
         writer.close().unwrap();
     }
-    let relayed = Running::start(&mut relay(share, &["--once"])).end(Duration::from_mins(10));
+    let mut once = Command::new(Path::new(PROGRAMS).join("zoutbox-relay"));
+    once.arg("--root").arg(share.on_server()).args(["--stdout", "--once"]);
+    let relayed = Running::start(&mut once).end(Duration::from_mins(10));
     relayed.succeeded();
     assert_eq!(relayed.lines.len(), writers);
     lab(&["set", "sync=standard"]);

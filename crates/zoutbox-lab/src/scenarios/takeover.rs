@@ -1,5 +1,7 @@
 //! A producer's host is cut off while it holds its writer's lock.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
@@ -7,7 +9,7 @@ use libtest_mimic::Trial;
 use super::trial;
 use super::visibility::relay;
 use crate::hosts::{ALPHA, BETA, GAMMA, NFS_4_2, Share};
-use crate::process::{LONG, finish};
+use crate::process::{LONG, Running, finish};
 use crate::producer::{Producer, assert_all_there, log};
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -146,10 +148,9 @@ fn status_says_who_waits() {
         producer.running.wait_for_lines(50);
     }
     let cut = ALPHA.cut();
-    let since = Instant::now();
+    let told = Told::watch(&share);
     let relay = relay(GAMMA, &share, &[]);
-    let (by_relay, by_status) = who_waits(&share);
-    println!("after {:?}: relay/waits says '{by_relay}', status found '{by_status}'", since.elapsed());
+    println!("status said: {}", silent_lane(&share, &relay));
     let printed = relay.lines().iter().filter(|(_, line)| line.contains("\"id\":\"payments/")).count();
     assert!(printed >= 50, "the other lane waits too: {printed}");
     cut.heal();
@@ -161,38 +162,63 @@ fn status_says_who_waits() {
         relay.wait_for("all is relayed", || relay.lines().iter().any(|(_, line)| line.contains(&last)));
         assert_all_there(&acked, &log(GAMMA, &share, writer));
     }
+    // A call that took less than 5 s is nothing to tell.
+    let took_long = relay.errors().contains("reading writer orders has taken");
+    println!("the relay {} 5 s for the lane", if took_long { "waited more than" } else { "did not wait" });
+    assert_eq!(told.was_told(), took_long, "{}", relay.errors());
     let after = status(&share);
     assert_eq!(after.pointer("/writers/0/waits"), Some(&serde_json::json!([])), "{after}");
     relay.stop().succeeded();
     share.remove();
 }
 
-/// What the relay says that the lane waits for, and what status met itself, until both were seen.
-fn who_waits(share: &Share) -> (String, String) {
-    let (mut by_relay, mut by_status) = (None, None);
+/// What status says of the lane that does not answer.
+fn silent_lane(share: &Share, relay: &Running) -> String {
     let start = Instant::now();
-    while by_relay.is_none() || by_status.is_none() {
-        assert!(start.elapsed() < LONG, "the relay: {by_relay:?}; status: {by_status:?}");
+    loop {
         let status = status(share);
         let waits = status.pointer("/writers/0/waits").and_then(serde_json::Value::as_array).cloned();
-        for wait in waits.unwrap_or_default() {
-            let what = wait.get("what").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-            let silent = what.contains("does not answer") && what.contains("orders");
-            let of_relay = wait.get("relay_epoch").is_some_and(serde_json::Value::is_u64);
-            if silent && of_relay {
-                by_relay.get_or_insert(what);
-            } else if silent {
-                by_status.get_or_insert(what);
-            }
+        let whats = waits.unwrap_or_default().into_iter();
+        let mut whats = whats.filter_map(|wait| Some(wait.get("what")?.as_str()?.to_owned()));
+        if let Some(silent) = whats.find(|what| what.contains("does not answer") && what.contains("orders")) {
+            return silent;
         }
+        assert!(start.elapsed() < LONG, "status: {status}; the relay: {}", relay.errors());
     }
-    (by_relay.unwrap(), by_status.unwrap())
+}
+
+/// Whether `relay/waits` ever said that the lane waits for the share, as the server has the file.
+struct Told {
+    seen: Arc<AtomicBool>,
+    over: Arc<AtomicBool>,
+}
+
+impl Told {
+    fn watch(share: &Share) -> Self {
+        let (seen, over) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let (its_seen, its_over, waits) = (seen.clone(), over.clone(), share.on_server().join("relay/waits"));
+        std::thread::spawn(move || {
+            while !its_over.load(Ordering::Relaxed) {
+                let said = std::fs::read_to_string(&waits).unwrap_or_default();
+                if said.contains("does not answer") && said.contains("writer orders") {
+                    its_seen.store(true, Ordering::Relaxed);
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        Self { seen, over }
+    }
+
+    fn was_told(self) -> bool {
+        self.over.store(true, Ordering::Relaxed);
+        self.seen.load(Ordering::Relaxed)
+    }
 }
 
 /// `orders` is the first lane.
 fn status(share: &Share) -> serde_json::Value {
     let mut status = BETA.command("zoutbox");
-    let said = finish(status.args(["status", "--json", "--patience", "1s", "--root"]).arg(share.on(BETA)));
+    let said = finish(status.args(["status", "--json", "--patience", "1", "--root"]).arg(share.on(BETA)));
     assert!(matches!(said.status.code(), Some(0 | 75)), "{}", said.errors);
     serde_json::from_str(&said.lines.first().expect("a line").1).unwrap()
 }
