@@ -42,8 +42,7 @@ pub(crate) fn run(system: &System, arguments: &AppendArguments) -> Result<Exit, 
     let acks = Acks::start(arguments.acks, stop)?;
     let wait = arguments.when_full == WhenFullArgument::Block;
     let ended = feed::feed(&writer, &mut record, &interrupts, &acks, wait);
-    let acked = acks.finish(system, interrupts.signalled());
-    let closed = writer.close();
+    let (acked, closed) = acks.finish(system, &interrupts, writer)?;
     // What went wrong first is what to tell.
     if let Some(failure) = acked.failure {
         return Err(failure);
@@ -111,8 +110,11 @@ fn options(arguments: &AppendArguments) -> Options {
         segment_age: arguments.segment_age.unwrap_or(defaults.segment_age),
         unconfirmed_limit: arguments.max_unconfirmed.or(defaults.unconfirmed_limit),
         min_free_space: arguments.min_free_space.unwrap_or(defaults.min_free_space),
-        // Waiting is done here, where a signal can end it.
-        when_full: WhenFull::Fail,
+        when_full: match arguments.when_full {
+            WhenFullArgument::Block => WhenFull::Block,
+            WhenFullArgument::Fail => WhenFull::Fail,
+        },
+        close_patience: acks::PATIENCE,
         doorbell: !arguments.no_doorbell,
         accept_unsafe_mount: arguments.accept_unsafe_mount,
         ..defaults

@@ -73,7 +73,7 @@ pub(crate) struct AppendArguments {
     /// Print each record's writer/epoch/sequence once it is durable, in the order of the input
     #[arg(long)]
     pub(crate) acks: bool,
-    /// What to do when memory, the share or --max-unconfirmed is at its limit
+    /// What to do when memory, the share (its space or a quota) or --max-unconfirmed is at its limit
     #[arg(long, value_enum, default_value_t = WhenFullArgument::Block)]
     pub(crate) when_full: WhenFullArgument,
     /// Start a new segment at this size
@@ -99,7 +99,7 @@ pub(crate) struct AppendArguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum WhenFullArgument {
-    /// Wait until there is room
+    /// Wait until there is room, or for a signal
     Block,
     /// End with exit code 75
     Fail,

@@ -28,7 +28,8 @@
 //! - After a failed write or sync a file is never trusted again: what it did not acknowledge is written once more, from
 //!   memory and under the same identity, to a new segment. If that fails too, the outcome is
 //!   [unknown](WriterError::Unknown), and what comes after gets a new epoch, so that no identity ever means two records.
-//! - When there is room on the share again after it was full, appends work again; no reopening is needed.
+//! - When there is room on the share again after it was full, appends work again; no reopening is needed. Until then they wait or
+//!   fail, as [`Options::when_full`] says; waiting, they end with their records durable under the identity that they always had.
 //! - One process a writer id, across hosts: `writer.lock` and the segment being written are locked. A process that was cut off
 //!   and taken over can't acknowledge anything any more ([`WriterError::Fenced`]).
 //!
@@ -58,6 +59,7 @@ mod ringing;
 mod segment;
 mod shared;
 mod ticket;
+mod waiting;
 mod writer;
 
 pub use error::{FenceReason, Limit, WriterError};

@@ -6,7 +6,8 @@
 //!     ▲  ▲                   │ write or sync failed: poisoned
 //!     │  │                   ▼
 //!     │  │               rewrite the commit to a new segment, same identities ──ok──▶ active
-//!     │  │                   │ failed as well
+//!     │  │                   │ no room: owed until there is some ──the same commit again──▶ rewrite …
+//!     │  │                   │ failed otherwise, or given up
 //!     │  └── new epoch ── in doubt: the commit's outcome is unknown
 //!     │                      │ the claim is lost
 //!     └ never ──────────── fenced
@@ -20,7 +21,7 @@ use std::time::Duration;
 use zoutbox_format::frame::SEAL_LENGTH;
 use zoutbox_format::layout::SegmentName;
 use zoutbox_format::{Epoch, PreviousSegment, RecordId, SegmentHeader, SegmentId, Sequence};
-use zoutbox_storage::StorageError;
+use zoutbox_storage::{ErrorKind, StorageError};
 
 use crate::aside::Aside;
 use crate::context::Context;
@@ -49,6 +50,8 @@ pub(crate) struct Log {
     /// Where the last segment that was left ends.
     previous: Option<PreviousSegment>,
     active: Option<Active>,
+    /// Why the segment was poisoned that may hold the commit for which there is no room elsewhere.
+    owed: Option<Arc<StorageError>>,
     /// A commit's outcome is unknown: this epoch must write nothing more, since its sequences will be used again.
     in_doubt: bool,
     fenced: Option<WriterError>,
@@ -82,6 +85,7 @@ impl Log {
             next_sequence: start.next_sequence,
             previous: start.previous,
             active: None,
+            owed: None,
             in_doubt: false,
             fenced: None,
             buffer: Vec::new(),
@@ -92,7 +96,8 @@ impl Log {
 
     /// Makes records durable. Returns the epoch and the first one's sequence.
     ///
-    /// With an error of kind unknown they may be there; with any other they are not, and never will be.
+    /// With an error of kind unknown they may be there; with any other they are not, and never will be. But with one of kind full it
+    /// is not decided yet: commit the very same records again, or [give them up](Log::give_up).
     pub(crate) fn commit(&mut self, bodies: &[Vec<u8>]) -> Result<(Epoch, Sequence), WriterError> {
         if let Some(fenced) = &self.fenced {
             return Err(fenced.clone());
@@ -101,15 +106,11 @@ impl Log {
         let bytes: u64 = bodies.iter().map(|body| crate::queue::framed(body)).sum();
         self.rotate_for(bytes);
         let first = self.next_sequence;
-        let records = bodies.len() as u64;
         match self.active.take() {
             Some(active) => self.extend(active, bodies)?,
-            None => self.begin(bodies).map_err(|failed| match failed {
-                Failed::Unnamed(error) => self.refuse(error),
-                Failed::MaybeNamed(source) => self.doubt(records, source, None),
-            })?,
+            None => self.start(bodies)?,
         }
-        self.next_sequence = Sequence::new(first.get().saturating_add(records));
+        self.next_sequence = Sequence::new(first.get().saturating_add(bodies.len() as u64));
         self.unlooked = self.unlooked.saturating_add(bytes);
         if self.unlooked >= LOOK_EVERY {
             self.look();
@@ -118,6 +119,14 @@ impl Log {
             self.buffer = Vec::new();
         }
         Ok((self.epoch, first))
+    }
+
+    /// After a commit failed with `error`, decides that it is not tried again. Returns what is to be told of its records.
+    pub(crate) fn give_up(&mut self, bodies: &[Vec<u8>], error: WriterError) -> WriterError {
+        match self.owed.take() {
+            Some(source) => self.doubt(bodies.len() as u64, source, None),
+            None => error,
+        }
     }
 
     /// Does in place what a second thread would do ahead.
@@ -210,22 +219,36 @@ impl Log {
         error: StorageError,
     ) -> Result<(), WriterError> {
         tracing::warn!(segment = %poisoned.path.display(), %error, "poisoned; its commit is written again");
-        let error = Arc::new(error);
-        let records = bodies.len() as u64;
         self.previous = Some(poisoned.end());
+        self.owed = Some(Arc::new(error));
         drop(poisoned);
+        self.start(bodies)
+    }
+
+    /// Starts a segment with a commit, which is owed to its callers if a poisoned segment may hold it already.
+    fn start(&mut self, bodies: &[Vec<u8>]) -> Result<(), WriterError> {
+        let records = bodies.len() as u64;
         // A failed sync is also what a writer sees that was cut off and taken over.
-        let proven = self.context.claim.prove().map_err(Failed::Unnamed);
-        match proven.and_then(|()| self.begin(bodies)) {
-            Ok(()) => Ok(()),
-            Err(Failed::MaybeNamed(source)) => Err(self.doubt(records, source, None)),
-            Err(Failed::Unnamed(WriterError::Fenced { writer, reason })) => {
-                let unknown = self.doubt(records, error, Some(Arc::clone(&reason)));
-                self.refuse(WriterError::Fenced { writer, reason });
-                Err(unknown)
+        let proven = self.owed.as_ref().map_or(Ok(()), |_| self.context.claim.prove());
+        let failed = match proven.map_err(Failed::Unnamed).and_then(|()| self.begin(bodies)) {
+            Ok(()) => {
+                self.owed = None;
+                return Ok(());
             }
-            Err(Failed::Unnamed(_)) => Err(self.doubt(records, error, None)),
-        }
+            // Whether the records are there is open until there is room.
+            Err(Failed::Unnamed(error)) if error.kind() == ErrorKind::Full => return Err(error),
+            Err(failed) => failed,
+        };
+        Err(match (failed, self.owed.take()) {
+            (Failed::MaybeNamed(source), _) => self.doubt(records, source, None),
+            (Failed::Unnamed(error), None) => self.refuse(error),
+            (Failed::Unnamed(WriterError::Fenced { writer, reason }), Some(owed)) => {
+                let unknown = self.doubt(records, owed, Some(Arc::clone(&reason)));
+                self.refuse(WriterError::Fenced { writer, reason });
+                unknown
+            }
+            (Failed::Unnamed(_), Some(owed)) => self.doubt(records, owed, None),
+        })
     }
 
     /// Starts a segment with a commit. Header and commit are durable before the segment gets its name, and the name before this

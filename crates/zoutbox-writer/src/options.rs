@@ -8,13 +8,17 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const LEAST_COMMIT: u64 = 4 * KIB;
 
-/// What an append does when one of the byte limits is reached.
+/// What an append does when there is no room for its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhenFull {
-    /// It waits until there is room.
+    /// It waits until there is: for as long as it takes, at a byte limit as well as when the share itself has no space or no quota
+    /// left. What was queued before that is tried again and again, at most 1 s apart, and its tickets wait with it.
+    /// [`Options::close_patience`] bounds what a close waits.
     #[default]
     Block,
-    /// It returns [`WriterError::Full`] at once.
+    /// At a byte limit it returns [`WriterError::Full`] at once. Where the share has no space or no quota left, its ticket
+    /// says so: with an error of kind [full](zoutbox_storage::ErrorKind::Full), or
+    /// [unknown](WriterError::Unknown) if the record may be there.
     Fail,
 }
 
@@ -50,8 +54,12 @@ pub struct Options {
     pub unconfirmed_limit: Option<u64>,
     /// Appends stop while the share has less free space than this: 64 MiB. 0 switches the check off.
     pub min_free_space: u64,
-    /// What an append does at one of the three limits above: wait.
+    /// What an append does at one of the three limits above, and when the share is full without having reached one (a quota, say):
+    /// wait.
     pub when_full: WhenFull,
+    /// How long a writer that is closed or dropped goes on waiting for room on a full share: 10 s. What is not durable by then
+    /// fails as with [`WhenFull::Fail`]. Zero: one try.
+    pub close_patience: Duration,
     /// Whether segments are filled with zeros ahead: where that pays.
     pub zero_ahead: ZeroAhead,
     /// Whether the relay's doorbell is rung after commits, if it announces one: yes. The address comes from `relay/lease`, which
@@ -73,6 +81,7 @@ impl Default for Options {
             unconfirmed_limit: None,
             min_free_space: 64 * MIB,
             when_full: WhenFull::default(),
+            close_patience: Duration::from_secs(10),
             zero_ahead: ZeroAhead::default(),
             doorbell: true,
             accept_unsafe_mount: false,

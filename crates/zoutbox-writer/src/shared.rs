@@ -96,8 +96,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues an encoded record, waiting for room if the caller chose so. `now` is the monotonic clock.
-    pub(crate) fn append(&self, body: Vec<u8>, now: impl Fn() -> Duration) -> Result<Ticket, WriterError> {
+    /// Queues an encoded record; at a limit, does what `when_full` says. `now` is the monotonic clock.
+    pub(crate) fn append(
+        &self,
+        body: Vec<u8>,
+        when_full: WhenFull,
+        now: impl Fn() -> Duration,
+    ) -> Result<Ticket, WriterError> {
         let bytes = framed(&body);
         let mut state = self.lock();
         loop {
@@ -108,7 +113,7 @@ impl Shared {
             }
             match state.limits.admit(bytes, waiting) {
                 Ok(()) => break,
-                Err(full) if self.when_full == WhenFull::Fail => return Err(full),
+                Err(full) if when_full == WhenFull::Fail => return Err(full),
                 Err(_) => {
                     state.callers_wait += 1;
                     let waited = self.room.wait_timeout(state, LOOK_PAUSE);
@@ -257,6 +262,15 @@ impl Shared {
 
     pub(crate) fn looks_go_nowhere(&self) {
         self.lock().looks = None;
+    }
+
+    pub(crate) fn when_full(&self) -> WhenFull {
+        self.when_full
+    }
+
+    /// Whether nothing new comes in any more.
+    pub(crate) fn is_closing(&self) -> bool {
+        !matches!(self.lock().phase, Phase::Open)
     }
 
     /// What lies on the share when the writer is opened.

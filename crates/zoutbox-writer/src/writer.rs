@@ -3,21 +3,23 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use zoutbox_format::{Record, WriterId};
 use zoutbox_storage::mount::trust;
-use zoutbox_storage::{Share, StorageError, System};
+use zoutbox_storage::{ErrorKind, Share, StorageError, System};
 
 use crate::aside::{Aside, look};
 use crate::bell::Bell;
 use crate::context::Context;
 use crate::error::WriterError;
 use crate::log::{Log, Start};
-use crate::options::Options;
+use crate::options::{Options, WhenFull};
 use crate::queue::Group;
 use crate::recover::recover;
 use crate::shared::{Next, Shared};
-use crate::ticket::{Outcome, Ticket};
+use crate::ticket::{Completion, Outcome, Ticket};
+use crate::waiting::Waiting;
 
 /// An open writer: the one live process that appends under its id.
 ///
@@ -83,10 +85,18 @@ impl Writer {
     /// The record is then definitely not written: [`WriterError::Record`], [`WriterError::Full`], [`WriterError::Fenced`],
     /// [`WriterError::Closed`].
     pub fn append(&self, record: &Record) -> Result<Ticket, WriterError> {
-        append(&self.system, &self.shared, record)
+        append(&self.system, &self.shared, record, self.shared.when_full())
     }
 
-    /// Blocks until everything that was appended before is durable.
+    /// As [`Writer::append`], but never waits: at a byte limit it returns [`WriterError::Full`], whatever [`Options::when_full`] says.
+    ///
+    /// # Errors
+    /// As [`Writer::append`].
+    pub fn try_append(&self, record: &Record) -> Result<Ticket, WriterError> {
+        append(&self.system, &self.shared, record, WhenFull::Fail)
+    }
+
+    /// Blocks until everything that was appended before is durable; on a full share, with [`WhenFull::Block`], until there is room.
     ///
     /// # Errors
     /// The first error of an append that was still on its way; each ticket has its own as well.
@@ -96,10 +106,15 @@ impl Writer {
 
     /// Makes durable what was appended, seals the active segment, and releases the writer id.
     ///
+    /// On a full share it waits for room at most [`Options::close_patience`]; for a call to the share that hangs, as long as that does.
+    ///
     /// # Errors
     /// As [`Writer::flush`]; or that sealing failed, which loses nothing: the next open goes on behind what is there.
     pub fn close(mut self) -> Result<(), WriterError> {
-        let flushed = self.flush();
+        let unfinished = self.shared.unfinished();
+        // At once, so that nobody waits for room any longer than a close may.
+        self.shared.close(true);
+        let flushed = unfinished.and_then(|unfinished| wait_for(&unfinished));
         let sealed = self.stop(true);
         flushed.and(sealed)
     }
@@ -124,8 +139,8 @@ impl Drop for Writer {
 
 /// A writer without threads, for simulators: nothing is committed but by [`Stepped::step`].
 ///
-/// It never waits, so use [`crate::WhenFull::Fail`]; with [`crate::WhenFull::Block`] an append at a limit waits for ever. Dropping
-/// it is what a crash is: nothing more is written, and every ticket without an outcome gets [`WriterError::Stopped`].
+/// It never waits, so use [`crate::WhenFull::Fail`]; with [`crate::WhenFull::Block`] an append at a limit waits for ever, and a commit
+/// for which the share has no room is tried again by the next step. Dropping it is what a crash is: nothing more is written, and every ticket without an outcome gets [`WriterError::Stopped`].
 pub struct Stepped {
     system: System,
     shared: Arc<Shared>,
@@ -154,13 +169,17 @@ impl Stepped {
     /// # Errors
     /// As [`Writer::append`].
     pub fn append(&self, record: &Record) -> Result<Ticket, WriterError> {
-        append(&self.system, &self.shared, record)
+        append(&self.system, &self.shared, record, self.shared.when_full())
     }
 
-    /// Makes one commit of what is queued; false when nothing is.
+    /// Tries to make one commit of what is queued; false when nothing is.
     pub fn step(&mut self) -> bool {
+        if self.committer.waiting.is_some() {
+            self.committer.try_again();
+            return true;
+        }
         let group = self.shared.take();
-        group.map(|group| self.committer.commit(&group)).is_some()
+        group.map(|group| self.committer.commit(group)).is_some()
     }
 
     /// Makes the next segment's file ahead, as the second thread of a [`Writer`] would.
@@ -184,7 +203,9 @@ impl Stepped {
     /// # Errors
     /// That sealing failed.
     pub fn close(mut self) -> Result<(), WriterError> {
-        while self.step() {}
+        while self.step() {
+            self.committer.give_up();
+        }
         self.committer.finish(true)
     }
 }
@@ -211,7 +232,8 @@ impl Opened {
 
     fn committer(self, aside: Aside) -> Committer {
         let log = Log::new(self.context.clone(), aside, self.start);
-        Committer { context: self.context, shared: self.shared, log, bell: self.bell }
+        let closing = None;
+        Committer { context: self.context, shared: self.shared, log, bell: self.bell, waiting: None, closing }
     }
 }
 
@@ -233,6 +255,10 @@ struct Committer {
     shared: Arc<Shared>,
     log: Log,
     bell: Option<Bell>,
+    /// The commit that waits for room.
+    waiting: Option<Waiting>,
+    /// Since when it is known that the writer ends.
+    closing: Option<Duration>,
 }
 
 impl Committer {
@@ -245,7 +271,10 @@ impl Committer {
             let patience = [self.log.until_aged(), self.bell.as_ref().and_then(Bell::until_ring)];
             let patience = patience.into_iter().flatten().min();
             match self.shared.next(patience, || self.context.system.clock.monotonic()) {
-                Next::Commit(group) => self.commit(&group),
+                Next::Commit(group) => {
+                    self.commit(group);
+                    self.wait_for_room();
+                }
                 Next::Aged => self.log.rotate_if_aged(),
                 Next::End { seal } => {
                     let finished = self.finish(seal);
@@ -256,19 +285,71 @@ impl Committer {
         }
     }
 
-    fn commit(&mut self, group: &Group) {
+    /// Tries to commit a group. It is kept if there is no room for it, and its callers want to wait.
+    fn commit(&mut self, group: Group) {
         let clock = &self.context.system.clock;
         let start = clock.monotonic();
-        let outcome = match self.log.commit(&group.bodies) {
-            Ok((epoch, first)) => Outcome::Durable { epoch, first },
-            Err(error) => Outcome::Failed(error),
-        };
+        let result = self.log.commit(&group.bodies);
         let took = clock.monotonic().saturating_sub(start);
+        match result {
+            Ok((epoch, first)) => {
+                if let Some(waiting) = self.waiting.take() {
+                    waiting.tell_end(clock.monotonic());
+                }
+                self.finish_group(Outcome::Durable { epoch, first }, took);
+            }
+            Err(full) if full.kind() == ErrorKind::Full && self.waits() => {
+                Waiting::keep(&mut self.waiting, group, full, start);
+            }
+            Err(error) => {
+                self.waiting = None;
+                let error = self.log.give_up(&group.bodies, error);
+                self.finish_group(Outcome::Failed(error), took);
+            }
+        }
+    }
+
+    fn waits(&self) -> bool {
+        self.shared.when_full() == WhenFull::Block
+    }
+
+    fn finish_group(&mut self, outcome: Outcome, took: Duration) {
         let durable = matches!(outcome, Outcome::Durable { .. });
         self.shared.finish(outcome, took, self.log.end());
         // Whoever waits for durability does not wait for this.
         if let Some(bell) = self.bell.as_mut().filter(|_| durable) {
             bell.committed();
+        }
+    }
+
+    /// Tries the commit that waits for room again and again, until there is some or the writer ends.
+    fn wait_for_room(&mut self) {
+        while let Some(waiting) = &mut self.waiting {
+            let clock = &self.context.system.clock;
+            if self.shared.is_closing() {
+                let now = clock.monotonic();
+                let since = *self.closing.get_or_insert(now);
+                if now.saturating_sub(since) >= self.context.options.close_patience {
+                    self.give_up();
+                    return;
+                }
+            }
+            clock.sleep(waiting.pause());
+            self.try_again();
+        }
+    }
+
+    fn try_again(&mut self) {
+        if let Some(group) = self.waiting.as_mut().and_then(Waiting::take) {
+            self.commit(group);
+        }
+    }
+
+    /// Waits for room no longer.
+    fn give_up(&mut self) {
+        if let Some((group, full)) = self.waiting.take().and_then(Waiting::into_parts) {
+            let error = self.log.give_up(&group.bodies, full);
+            self.finish_group(Outcome::Failed(error), Duration::ZERO);
         }
     }
 
@@ -287,15 +368,24 @@ impl Drop for Committer {
     }
 }
 
-fn append(system: &System, shared: &Shared, record: &Record) -> Result<Ticket, WriterError> {
+fn append(
+    system: &System,
+    shared: &Shared,
+    record: &Record,
+    when_full: WhenFull,
+) -> Result<Ticket, WriterError> {
     let mut body = Vec::new();
     record.borrowed(system.clock.now_ms()).encode(&mut body)?;
-    shared.append(body, || system.clock.monotonic())
+    shared.append(body, when_full, || system.clock.monotonic())
 }
 
 fn flush(shared: &Shared) -> Result<(), WriterError> {
+    wait_for(&shared.unfinished()?)
+}
+
+fn wait_for(unfinished: &[Arc<Completion>]) -> Result<(), WriterError> {
     let mut result = Ok(());
-    for completion in shared.unfinished()? {
+    for completion in unfinished {
         if let Outcome::Failed(error) = completion.wait() {
             result = result.and(Err(error.clone()));
         }

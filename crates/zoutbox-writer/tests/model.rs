@@ -13,7 +13,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use support::{ROOT, WRITER, World, log, record, small};
 use zoutbox_storage::{ErrorKind, Operation};
-use zoutbox_writer::{Options, RecordId, Stepped, Ticket, ZeroAhead};
+use zoutbox_writer::{Options, RecordId, Stepped, Ticket, WhenFull, ZeroAhead};
 
 #[derive(Debug, Clone)]
 enum Event {
@@ -21,7 +21,7 @@ enum Event {
     Commit,
     PrepareAhead,
     Tick { seconds: u64 },
-    Fail { operation: Operation, name: &'static str, skip: usize, times: usize },
+    Fail { operation: Operation, name: &'static str, skip: usize, times: usize, error: io::ErrorKind },
     LoseAnswer,
     Heal,
     Full { room: u64 },
@@ -43,6 +43,7 @@ fn event() -> impl Strategy<Value = Event> {
         Operation::Inspect,
     ]);
     let name = prop::sample::select(vec!["next-", ".open", ".seg", "writer.lock", WRITER]);
+    let error = prop::sample::select(vec![io::ErrorKind::Other, io::ErrorKind::QuotaExceeded]);
     prop_oneof![
         8 => (1_usize..3000).prop_map(|size| Event::Append { size }),
         1 => (9000_usize..40_000).prop_map(|size| Event::Append { size }),
@@ -50,8 +51,9 @@ fn event() -> impl Strategy<Value = Event> {
         3 => Just(Event::PrepareAhead),
         1 => Just(Event::LoseAnswer),
         1 => (0_u64..700).prop_map(|seconds| Event::Tick { seconds }),
-        3 => (operation, name, 0_usize..4, 1_usize..4)
-            .prop_map(|(operation, name, skip, times)| Event::Fail { operation, name, skip, times }),
+        3 => (operation, name, 0_usize..4, 1_usize..4, error).prop_map(|(operation, name, skip, times, error)| {
+            Event::Fail { operation, name, skip, times, error }
+        }),
         2 => Just(Event::Heal),
         1 => (0_u64..50_000).prop_map(|room| Event::Full { room }),
         2 => vec(any::<u8>(), 1..30).prop_map(|survival| Event::Crash { survival }),
@@ -122,15 +124,16 @@ impl Model {
     }
 }
 
-fn open(world: &World) -> Stepped {
+fn open(world: &World, when_full: WhenFull) -> Stepped {
     world.disk.heal();
     world.disk.set_capacity(None);
-    world.stepped(Options { min_free_space: 0, zero_ahead: ZeroAhead::Always, ..small() }).unwrap()
+    world.stepped(Options { min_free_space: 0, when_full, zero_ahead: ZeroAhead::Always, ..small() }).unwrap()
 }
 
-fn play(events: Vec<Event>) {
+fn play(events: Vec<Event>, when_full: WhenFull) {
     let world = World::new();
     let mut model = Model::default();
+    let open = |world: &World| open(world, when_full);
     let mut writer = open(&world);
     for event in events {
         match event {
@@ -142,9 +145,9 @@ fn play(events: Vec<Event>) {
                 world.clock.advance(Duration::from_secs(seconds));
                 writer.tick();
             }
-            Event::Fail { operation, name, skip, times } => {
+            Event::Fail { operation, name, skip, times, error } => {
                 model.sync_failed |= operation == Operation::Sync;
-                world.disk.fail(operation, name, skip, times, io::ErrorKind::Other);
+                world.disk.fail(operation, name, skip, times, error);
             }
             Event::Heal => {
                 world.disk.heal();
@@ -172,14 +175,18 @@ fn play(events: Vec<Event>) {
                 let mut zombie = writer;
                 writer = open(&world);
                 model.append(&zombie, 10);
+                world.disk.set_capacity(None);
                 while zombie.step() {}
             }
         }
         model.settle();
         model.check(&world);
     }
+    world.disk.heal();
+    world.disk.set_capacity(None);
     while writer.step() {}
     model.settle();
+    assert!(model.pending.is_empty(), "records wait though there is room");
     world.disk.crash_hard();
     model.check(&world);
 }
@@ -188,6 +195,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn whatever_happens_acknowledged_records_stay_and_no_identity_means_two(events in vec(event(), 1..60)) {
-        play(events);
+        play(events, WhenFull::Fail);
+    }
+
+    #[test]
+    fn waiting_for_room_changes_nothing_about_that(events in vec(event(), 1..60)) {
+        play(events, WhenFull::Block);
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use zoutbox_format::RecordId;
 use zoutbox_storage::{ErrorKind, System};
-use zoutbox_writer::{Ticket, WriterError};
+use zoutbox_writer::{Ticket, Writer, WriterError};
 
-use super::signals::StopHandle;
+use super::signals::{Interrupts, StopHandle};
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
 
@@ -57,13 +57,24 @@ impl Acks {
         }
     }
 
-    /// Waits until all are durable and acknowledged. After a signal, not for ever: whoever does not read must not keep this alive.
-    pub(super) fn finish(self, system: &System, interrupted: bool) -> Acked {
+    /// Waits until all are durable and acknowledged, and closes the writer; a signal ends the wait for room on a full share. After a
+    /// signal acknowledgements don't wait for ever either: whoever does not read must not keep this alive.
+    pub(super) fn finish(
+        self,
+        system: &System,
+        interrupts: &Interrupts,
+        writer: Writer,
+    ) -> Result<(Acked, Result<(), WriterError>), Failure> {
         drop(self.queue);
+        let mut interrupt = None;
+        while interrupt.is_none() && !interrupts.signalled() && !self.thread.is_finished() {
+            interrupt = interrupts.pause().map_err(|error| unwaited(&error))?;
+        }
+        let closed = writer.close();
         let start = system.clock.monotonic();
-        while interrupted && !self.thread.is_finished() {
+        while interrupts.signalled() && !self.thread.is_finished() {
             if system.clock.monotonic().saturating_sub(start) > PATIENCE {
-                return Acked { failure: Some(unread()), ..Acked::default() };
+                return Ok((Acked { failure: Some(unread()), ..Acked::default() }, closed));
             }
             system.clock.sleep(Duration::from_millis(10));
         }
@@ -71,7 +82,7 @@ impl Acks {
             failure: Some(Failure::new(Exit::Io, "a thread died: this is a bug")),
             ..Acked::default()
         };
-        self.thread.join().unwrap_or_else(bug)
+        Ok((self.thread.join().unwrap_or_else(bug), closed))
     }
 }
 
@@ -143,6 +154,10 @@ impl Waiting {
 /// What a signal found when nobody read the acknowledgements.
 pub(super) fn unread() -> Failure {
     Failure::new(Exit::Io, "nobody reads standard output: some records are durable and were not acknowledged")
+}
+
+fn unwaited(error: &std::io::Error) -> Failure {
+    Failure::new(Exit::Io, format!("can't wait for signals: {error}"))
 }
 
 fn not_durable(line: u64, error: &WriterError) -> Failure {

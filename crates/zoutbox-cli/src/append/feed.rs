@@ -98,7 +98,8 @@ impl Feeding<'_> {
     /// Appends one record. Ends early only if it was not appended.
     fn append(&mut self, record: &Record, line: u64) -> Result<Option<Ended>, Failure> {
         let ticket = loop {
-            match self.writer.append(record) {
+            // Waiting is done here, where a signal can end it.
+            match self.writer.try_append(record) {
                 Ok(ticket) => break ticket,
                 Err(WriterError::Full { .. }) if self.wait => {
                     if let Some(interrupt) = self.pause()? {

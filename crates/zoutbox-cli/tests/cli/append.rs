@@ -1,12 +1,13 @@
 //! `zoutbox append` and `zoutbox init`.
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
 
 use nix::sys::signal::Signal;
-use zoutbox_test_support::wait_until;
+use zoutbox_test_support::{test_roots, wait_until};
 
-use crate::support::{LONG, Running, Share, json, run_with};
+use crate::support::{LONG, Ran, Running, Share, json, run_with};
 
 #[test]
 fn every_line_becomes_a_record_and_is_acknowledged_in_order() {
@@ -157,4 +158,45 @@ fn init_says_what_it_made_and_changes_nothing_the_second_time() {
         assert_eq!(said, format!("{} is a share already: {}\n", share.root.display(), share.id()));
         assert_eq!(share.tree(), before);
     }
+}
+
+/// On a tiny tmpfs in a mount namespace of its own. `$1` is where, `$2` the program, `$3` what happens to the one that waits.
+const ON_A_FULL_DISK: &str = r#"
+mount -t tmpfs -o size=1m tiny "$1"
+"$2" init "$1/share" >"$1/init"
+echo first | "$2" append --root "$1/share" --writer w --min-free-space 0
+printf 'second\nthird\n' >"$1/lines"
+head -c 2097152 /dev/zero >"$1/filler" 2>/dev/null || true
+timeout 60 "$2" append --root "$1/share" --writer w --min-free-space 0 --acks <"$1/lines" &
+sleep 1
+kill -0 $!
+eval "$3"
+wait $!
+"#;
+
+fn on_a_full_disk(meanwhile: &str) -> Ran {
+    let place = test_roots().into_iter().next().expect("at least one root");
+    let mut namespace = std::process::Command::new("unshare");
+    if std::fs::metadata("/proc/self").expect("/proc must be mounted").uid() != 0 {
+        namespace.args(["--user", "--map-root-user"]);
+    }
+    namespace.args(["--mount", "sh", "-ec", ON_A_FULL_DISK, "sh"]).arg(&*place);
+    namespace.arg(env!("CARGO_BIN_EXE_zoutbox")).arg(meanwhile);
+    namespace.output().expect("unshare (util-linux) must be installed").into()
+}
+
+#[test]
+fn what_is_queued_waits_when_the_disk_itself_is_full_until_there_is_room() {
+    let ran = on_a_full_disk("rm \"$1/filler\"");
+    assert_eq!((ran.clone().good(), ran.code), ("w/2/2\nw/2/3\n".to_owned(), Some(0)));
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_room_on_a_full_disk() {
+    let ran = on_a_full_disk("kill -TERM $!");
+    let complaint = ran.complaint(75);
+    assert!(
+        complaint.contains("line 1 is not on the share") && complaint.contains("No space left"),
+        "{complaint}"
+    );
 }

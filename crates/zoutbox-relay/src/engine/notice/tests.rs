@@ -128,7 +128,8 @@ fn a_write_that_hangs_does_not_keep_a_stop() {
     world.disk.hold("waits");
     notice.show(vec![wait(None, "a")]);
     wait_until("a write hangs", LONG, || world.disk.waiting().0 == 1);
-    world.runtime.block_on(notice.withdraw(true));
+    let stopped = world.runtime.block_on(async { tokio::time::timeout(LONG, notice.withdraw(true)).await });
+    assert!(stopped.is_ok(), "the stop waits for it");
     assert_eq!(world.disk.waiting().0, 1, "it hangs still, and the stop went by");
     world.disk.let_go();
 }
