@@ -5,7 +5,7 @@
 #   scripts/test.sh PART...    these parts alone, in this order
 #   scripts/test.sh --help     the parts
 #
-# Needs cargo with rustfmt and clippy. RabbitMQ, a C compiler, git, python3 and shellcheck come from the distribution's
+# Needs cargo with rustfmt and clippy. RabbitMQ, PostgreSQL, a C compiler, git, python3 and shellcheck come from the distribution's
 # packages when they are missing, by root or by sudo; whoever has them needs neither. Reads no standard input, builds in cargo's own
 # target directory, and deletes nothing there.
 #
@@ -23,7 +23,7 @@ declare -A about=(
     [lint]="clippy over all targets, warnings denied"
     [docs]="rustdoc, warnings denied"
     [unit]="tests inside the crates"
-    [integration]="tests over real programs, disks and a private RabbitMQ"
+    [integration]="tests over real programs, disks, a private RabbitMQ and a private PostgreSQL"
     [doctests]="examples in the documentation"
     [demo]="the demo, and that it notices a lost delivery"
     [lab]="the promises on several hosts over real NFS on real ZFS; only when asked for"
@@ -99,6 +99,7 @@ part_integration() {
     need_command git git
     need_command python3 python3 # runs the format's reader in another language
     ./scripts/broker.sh install
+    ./scripts/postgres.sh install
     # Tests run programs of other crates too, and cargo builds only those of the crate under test.
     cargo build --workspace --bins --locked
     cargo_test --test '*'
