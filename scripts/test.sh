@@ -84,6 +84,8 @@ part_scripts() {
 part_lint() {
     need_component clippy clippy
     cargo clippy --workspace --all-targets --locked -- -D warnings
+    # The tests of the consumer's crate switch all its stores on; a user has them one by one.
+    cargo clippy -p zoutbox-consumer --lib --no-default-features --locked -- -D warnings
 }
 
 part_docs() {
@@ -100,8 +102,8 @@ part_integration() {
     need_command python3 python3 # runs the format's reader in another language
     ./scripts/broker.sh install
     ./scripts/postgres.sh install
-    # Tests run programs of other crates too, and cargo builds only those of the crate under test.
-    cargo build --workspace --bins --locked
+    # Tests run programs of other crates and examples too, and for `--test` cargo builds only the programs of the crate under test.
+    cargo build --workspace --bins --examples --locked
     cargo_test --test '*'
 }
 

@@ -102,6 +102,12 @@ pub enum InboxError {
         /// The journal mode that it has.
         mode: String,
     },
+    /// The database can only be read: by its file's permissions or its mount, or as it was opened.
+    #[error("{database}: can only be read, and every record that is applied is written to it")]
+    ReadOnly {
+        /// Which database.
+        database: Box<str>,
+    },
     /// SQLite failed.
     #[cfg(feature = "sqlite")]
     #[error("{database}: can't {doing}: {source}")]
@@ -148,7 +154,8 @@ impl InboxError {
             Self::Forgotten { .. } | Self::TransactionEnded { .. } => ErrorKind::Unknown,
             Self::State { source: WindowError::Newer(_), .. }
             | Self::Newer { .. }
-            | Self::NoWriteAheadLog { .. } => ErrorKind::Fatal,
+            | Self::NoWriteAheadLog { .. }
+            | Self::ReadOnly { .. } => ErrorKind::Fatal,
             Self::State { .. } | Self::Damaged { .. } => ErrorKind::Corrupt,
             #[cfg(feature = "sqlite")]
             Self::Sqlite { source, .. } => super::sqlite::kind(source),

@@ -24,7 +24,7 @@ use super::{ApplyError, InboxError, Opened, Row, Store, Work};
 
 /// A server that can't be reached, or has gone silent, must not hold a consumer for ever.
 const CONNECT: Duration = Duration::from_secs(10);
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// Where the server, the user or the connection says nothing else: an acknowledged transaction survives a crash, and a lock that does not
 /// come free is an error.
@@ -41,8 +41,9 @@ const SCHEMA: &str = "
         state bytea NOT NULL,
         PRIMARY KEY (consumer, share, writer)
     ) WITH (fillfactor = 50);";
-const TABLES: &str = "SELECT (to_regclass('zoutbox_inbox_schema') IS NOT NULL)::int8 \
-    + (to_regclass('zoutbox_inbox') IS NOT NULL)::int8";
+/// From `pg_class`, since only the use of a table makes a session hear of tables that others have made in the meantime.
+const TABLES: &str = "SELECT count(*) FROM pg_catalog.pg_class \
+    WHERE oid IN (to_regclass('zoutbox_inbox_schema'), to_regclass('zoutbox_inbox'))";
 /// Two that make tables at once would both find that there are none. The number is `zoutbox` in ASCII.
 const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(34464399462920056)";
 const KNOWN: &str = "SELECT EXISTS (SELECT 1 FROM zoutbox_inbox WHERE consumer = $1)";
@@ -257,12 +258,8 @@ pub(super) fn said(error: &postgres::Error) -> String {
 pub(super) fn kind(error: &postgres::Error) -> ErrorKind {
     let Some(code) = error.code() else {
         // No answer: the way to the server. An answer that can't be read, or a wrong URL, is no such thing.
-        let way = error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>());
-        return if way || error.to_string().contains("timed out") {
-            ErrorKind::Retry
-        } else {
-            ErrorKind::Fatal
-        };
+        let broken = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+        return if error.is_closed() || broken.is_some() { ErrorKind::Retry } else { ErrorKind::Fatal };
     };
     let class = code.code().get(..2).unwrap_or_default();
     match (class, code) {

@@ -97,6 +97,10 @@ impl SqliteStore {
     fn configure(&self) -> Result<(), InboxError> {
         let why = |source| self.failed("prepare the inbox database", source);
         self.connection.busy_timeout(BUSY).map_err(why)?;
+        // SQLite falls back to reading, and would fail only in the effect.
+        if self.connection.is_readonly("main").map_err(why)? {
+            return Err(InboxError::ReadOnly { database: self.database.clone() });
+        }
         let mode = |pragma| self.connection.query_row(pragma, [], |row| row.get::<_, String>(0));
         // Asked first: setting it takes an exclusive lock, which others in the database would refuse at once.
         if mode("PRAGMA journal_mode").map_err(why)? != "wal" {

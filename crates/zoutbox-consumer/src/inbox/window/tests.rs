@@ -97,7 +97,9 @@ fn golden_windows() -> [(&'static [u8], Window); 4] {
     let mut holes = marked(&[(1, 1), (1, 2), (1, 4), (1, 300), (3, 290), (3, 70_000)]);
     holes.mark(place(u64::MAX, u64::MAX), 100);
     let mut forgotten = Window::default();
-    [10, 20, 30, 40].into_iter().for_each(|sequence| forgotten.mark(place(5, sequence), 2));
+    for sequence in [10, 20, 30, 40] {
+        forgotten.mark(place(5, sequence), 2);
+    }
     [
         (include_bytes!("../../../../../fixtures/inbox-v1/empty.window"), Window::default()),
         (include_bytes!("../../../../../fixtures/inbox-v1/in-order.window"), in_order),
