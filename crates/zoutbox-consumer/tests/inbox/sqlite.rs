@@ -5,7 +5,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
-use zoutbox_consumer::{Applied, ApplyError, ErrorKind, InboxError, Opened, SqliteStore};
+use zoutbox_consumer::{Applied, ApplyError, ErrorKind, Inbox, InboxError, Opened, SqliteStore};
 
 use crate::ground::{Failed, Ground, Sqlite, record};
 
@@ -148,7 +148,10 @@ fn an_effect_that_ends_its_transaction_is_told_and_not_marked() {
 fn an_acknowledged_transaction_is_durable_and_the_applications_version_is_its_own() {
     let ground = Sqlite::new();
     ground.connection().execute_batch("PRAGMA user_version = 17").unwrap();
-    let inbox = ground.inbox();
+    // As some applications set it.
+    let careless = ground.connection();
+    careless.execute_batch("PRAGMA synchronous = NORMAL").unwrap();
+    let inbox = Inbox::open(SqliteStore::from_connection(careless).unwrap(), "tests").unwrap();
     let pragma = |name: &str| {
         let sql = format!("PRAGMA {name}");
         inbox.store().connection().query_row(&sql, [], |row| row.get::<_, rusqlite::types::Value>(0)).unwrap()
