@@ -5,7 +5,7 @@
 #   scripts/test.sh PART...    these parts alone, in this order
 #   scripts/test.sh --help     the parts
 #
-# Needs cargo with rustfmt and clippy. RabbitMQ, a C compiler, git, python3 and shellcheck come from the distribution's
+# Needs cargo with rustfmt and clippy. RabbitMQ, PostgreSQL, a C compiler, git, python3 and shellcheck come from the distribution's
 # packages when they are missing, by root or by sudo; whoever has them needs neither. Reads no standard input, builds in cargo's own
 # target directory, and deletes nothing there.
 #
@@ -23,7 +23,7 @@ declare -A about=(
     [lint]="clippy over all targets, warnings denied"
     [docs]="rustdoc, warnings denied"
     [unit]="tests inside the crates"
-    [integration]="tests over real programs, disks and a private RabbitMQ"
+    [integration]="tests over real programs, disks, a private RabbitMQ and a private PostgreSQL"
     [doctests]="examples in the documentation"
     [demo]="the demo, and that it notices a lost delivery"
     [lab]="the promises on several hosts over real NFS on real ZFS, in an emulated machine that is built once"
@@ -84,6 +84,8 @@ part_scripts() {
 part_lint() {
     need_component clippy clippy
     cargo clippy --workspace --all-targets --locked -- -D warnings
+    # The tests of the consumer's crate switch all its stores on; a user has them one by one.
+    cargo clippy -p zoutbox-consumer --lib --no-default-features --locked -- -D warnings
 }
 
 part_docs() {
@@ -99,8 +101,9 @@ part_integration() {
     need_command git git
     need_command python3 python3 # runs the format's reader in another language
     ./scripts/broker.sh install
-    # Tests run programs of other crates too, and cargo builds only those of the crate under test.
-    cargo build --workspace --bins --locked
+    ./scripts/postgres.sh install
+    # Tests run programs of other crates and examples too, and for `--test` cargo builds only the programs of the crate under test.
+    cargo build --workspace --bins --examples --locked
     cargo_test --test '*'
 }
 

@@ -1,19 +1,14 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use std::os::unix::process::CommandExt;
+use crate::script::{Script, Watchdog};
 
 /// Names the directory below which nodes keep their data, if not the system's for temporary files.
 const PARENT: &str = "ZOUTBOX_BROKER_PARENT";
 
-/// Ends the node and removes its directory once the test process is gone. It learns that from its standard input, a pipe
-/// whose only writing end the test process holds: the kernel closes it however the process ends, SIGKILL included.
-///
-/// `kill` before `stop`: nobody needs the data, so an orderly shutdown would only take time. `stop` then ends the epmd.
-const WATCHDOG: &str = r#"read -r _; "$1" kill "$2"; "$1" stop "$2"; rm -rf "$2""#;
+const SCRIPT: Script = Script("broker.sh");
 
 /// A private RabbitMQ node with data, ports and a name of its own (`scripts/broker.sh`).
 ///
@@ -25,12 +20,6 @@ pub struct Broker {
     url: String,
     port: u16,
     watchdog: Mutex<Option<Watchdog>>,
-}
-
-#[derive(Debug)]
-struct Watchdog {
-    process: Child,
-    lifeline: ChildStdin,
 }
 
 impl Broker {
@@ -50,10 +39,10 @@ impl Broker {
             .unwrap_or_else(|error| panic!("no directory for a broker below {}: {error}", parent.display()))
             .keep();
         // Before there is anything to end, so that there is no moment in which a dying test leaves something behind.
-        let watchdog = Watchdog::start(&directory);
+        let watchdog = Watchdog::start(SCRIPT, &directory);
         fs::write(directory.join("extra.conf"), configuration)
             .unwrap_or_else(|error| panic!("cannot write to {}: {error}", directory.display()));
-        let url = script(&directory, "start", &[]).trim().to_owned();
+        let url = SCRIPT.call(&directory, "start", &[]).trim().to_owned();
         let port = url
             .rsplit(':')
             .next()
@@ -85,7 +74,7 @@ impl Broker {
     /// The process id of the node's Erlang virtual machine, if it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        let output = run(&self.directory, "pid", &[]);
+        let output = SCRIPT.run(&self.directory, "pid", &[]);
         if output.status.success() {
             String::from_utf8_lossy(&output.stdout).trim().parse().ok()
         } else {
@@ -101,23 +90,23 @@ impl Broker {
 
     /// Kills the node as a crash would, with SIGKILL, and returns when it is gone.
     pub fn kill(&self) {
-        script(&self.directory, "kill", &[]);
+        SCRIPT.call(&self.directory, "kill", &[]);
     }
 
     /// Shuts the node down in good order, and returns when it and its epmd are gone.
     pub fn stop(&self) {
-        script(&self.directory, "stop", &[]);
+        SCRIPT.call(&self.directory, "stop", &[]);
     }
 
     /// Starts the node again after [`kill`](Self::kill) or [`stop`](Self::stop): same port, same data.
     pub fn start_again(&self) {
-        script(&self.directory, "start", &[]);
+        SCRIPT.call(&self.directory, "start", &[]);
     }
 
     /// Runs `rabbitmqctl --silent` with these arguments against the node and returns what it prints, one line a row, with
     /// tabs between columns. Each call boots an Erlang virtual machine: about a second. Panics when it fails.
     pub fn ctl(&self, arguments: &[&str]) -> String {
-        script(&self.directory, "ctl", &[&["--silent"], arguments].concat())
+        SCRIPT.call(&self.directory, "ctl", &[&["--silent"], arguments].concat())
     }
 
     /// Raises the memory alarm: the node tells publishers `connection.blocked` and reads nothing more from them.
@@ -139,60 +128,4 @@ impl Drop for Broker {
             watchdog.finish();
         }
     }
-}
-
-impl Watchdog {
-    fn start(directory: &Path) -> Self {
-        let mut process = Command::new("sh")
-            .args(["-c", WATCHDOG, "watchdog"])
-            .arg(script_path())
-            .arg(directory)
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            // Not those of the test: whoever reads the test's output to its end would wait for the watchdog.
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // A Ctrl-C or a test runner's signal goes to the whole process group, and must not reach it.
-            .process_group(0)
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start sh as a watchdog: {error}"));
-        let lifeline = process.stdin.take().unwrap_or_else(|| panic!("the watchdog has no standard input"));
-        Self { process, lifeline }
-    }
-
-    /// Has it do its work now, and waits for it. Quietly: a panic while dropping would hide the test's own.
-    fn finish(mut self) {
-        drop(self.lifeline);
-        if let Err(error) = self.process.wait() {
-            eprintln!("a broker's watchdog got lost: {error}");
-        }
-    }
-}
-
-fn script_path() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/broker.sh")
-}
-
-fn run(directory: &Path, command: &str, arguments: &[&str]) -> Output {
-    let script = script_path();
-    Command::new(&script)
-        .arg(command)
-        .arg(directory)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("cannot run {}: {error}", script.display()))
-}
-
-fn script(directory: &Path, command: &str, arguments: &[&str]) -> String {
-    let output = run(directory, command, arguments);
-    assert!(
-        output.status.success(),
-        "broker.sh {command} {} {arguments:?}: {}\n{}{}",
-        directory.display(),
-        output.status,
-        String::from_utf8_lossy(&output.stderr),
-        String::from_utf8_lossy(&output.stdout),
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }

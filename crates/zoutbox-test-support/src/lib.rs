@@ -1,4 +1,4 @@
-//! What the tests of zoutbox share: private RabbitMQ nodes, directories on real filesystems, waiting, and the way to the
+//! What the tests of zoutbox share: private RabbitMQ nodes and PostgreSQL servers, directories on real filesystems, waiting, and the way to the
 //! workspace's own programs.
 //!
 //! Only ever a dev-dependency. Everything here fails loudly: a test whose ground is missing panics and says what is
@@ -11,11 +11,14 @@
 )]
 
 mod broker;
+mod postgres;
 mod program;
 mod roots;
+mod script;
 mod wait;
 
 pub use broker::Broker;
+pub use postgres::Postgres;
 pub use program::binary;
 pub use roots::{TestRoot, test_roots};
 pub use wait::wait_until;

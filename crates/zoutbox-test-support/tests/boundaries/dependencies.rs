@@ -22,10 +22,13 @@ const TABLE: &[(&str, &[&str])] = &[
     ("zoutbox-lab", &["format", "storage", "writer", "reader", "test-support"]),
 ];
 
-/// What only some crates may name as a dependency. Only relay and consumer know AMQP and tokio.
+/// What only some crates may name as a dependency. Only relay and consumer know AMQP and tokio, and only
+/// the consumer knows databases.
 const RESERVED: &[(&str, &[&str])] = &[
     ("lapin", &["zoutbox-relay", "zoutbox-consumer"]),
     ("tokio", &["zoutbox-relay", "zoutbox-consumer"]),
+    ("rusqlite", &["zoutbox-consumer"]),
+    ("postgres", &["zoutbox-consumer"]),
     ("notify", &["zoutbox-reader"]),
     ("memmap2", &["zoutbox-storage"]),
     ("rustix", &["zoutbox-storage"]),
@@ -154,6 +157,10 @@ fn the_table_of_crates_catches_each_wrong_direction() {
         ("zoutbox-relay-core", "zoutbox-storage"),
         ("zoutbox-relay-core", "tokio"),
         ("zoutbox-relay", "zoutbox-writer"),
+        ("zoutbox-consumer", "zoutbox-reader"),
+        ("zoutbox-consumer", "zoutbox-relay-core"),
+        ("zoutbox-relay", "rusqlite"),
+        ("zoutbox-writer", "postgres"),
         ("zoutbox-cli", "zoutbox-sim"),
         ("zoutbox-cli", "lapin"),
         ("zoutbox-writer", "zoutbox-test-support"),

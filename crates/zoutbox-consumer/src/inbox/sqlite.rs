@@ -1,0 +1,222 @@
+//! States in an SQLite database, beside the tables of the effects.
+//!
+//! ```text
+//!   zoutbox_inbox_schema   version
+//!   zoutbox_inbox          consumer, share, writer → state
+//! ```
+//!
+//! The version has a table of its own, not `PRAGMA user_version`: the database is the application's, and tools that migrate its tables keep
+//! their count there.
+//!
+//! Every transaction begins `IMMEDIATE`: it is the database's only writer before it reads the state, so two processes can't both find that a
+//! record is new. `synchronous=FULL`: with a write-ahead log the default of many builds, `NORMAL`, may lose the last transactions when power
+//! fails, after their messages were acknowledged.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
+use zoutbox_storage::ErrorKind;
+
+use super::error::SCHEMA_VERSION;
+use super::{ApplyError, InboxError, Opened, Row, Store, Work};
+
+/// How long to wait for another transaction to end.
+const BUSY: Duration = Duration::from_secs(30);
+
+const SCHEMA: &str = "
+    CREATE TABLE zoutbox_inbox_schema (version INTEGER NOT NULL) STRICT;
+    CREATE TABLE zoutbox_inbox (
+        consumer TEXT NOT NULL,
+        share BLOB NOT NULL,
+        writer TEXT NOT NULL,
+        state BLOB NOT NULL,
+        PRIMARY KEY (consumer, share, writer)
+    ) STRICT, WITHOUT ROWID;";
+const TABLES: &str = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' \
+    AND name IN ('zoutbox_inbox_schema', 'zoutbox_inbox')";
+const KNOWN: &str = "SELECT EXISTS (SELECT 1 FROM zoutbox_inbox WHERE consumer = ?1)";
+const LOAD: &str = "SELECT state FROM zoutbox_inbox WHERE consumer = ?1 AND share = ?2 AND writer = ?3";
+const SAVE: &str = "INSERT INTO zoutbox_inbox (consumer, share, writer, state) VALUES (?1, ?2, ?3, ?4) \
+    ON CONFLICT (consumer, share, writer) DO UPDATE SET state = excluded.state";
+
+/// The inbox in an SQLite database: a file on a local disk. The effects' tables are in the same one.
+#[derive(Debug)]
+pub struct SqliteStore {
+    connection: Connection,
+    database: Box<str>,
+}
+
+impl SqliteStore {
+    /// Opens the database, and makes it and the inbox's tables if they are not there.
+    ///
+    /// # Errors
+    /// A file that is no database, is damaged, locked, read-only, or made by a newer zoutbox: told apart by [`InboxError::kind`].
+    pub fn open(path: &Path) -> Result<Self, InboxError> {
+        let database = path.display().to_string();
+        let connection = Connection::open(path).map_err(|source| InboxError::Sqlite {
+            database: database.as_str().into(),
+            doing: "open the inbox database",
+            source,
+        })?;
+        Self::prepare(connection, &database)
+    }
+
+    /// Takes over a connection that the caller has opened with its own flags, extensions or key. Its journal mode, `synchronous` and busy
+    /// timeout are set as the inbox needs them.
+    ///
+    /// # Errors
+    /// Those of [`SqliteStore::open`].
+    pub fn from_connection(connection: Connection) -> Result<Self, InboxError> {
+        let database = connection.path().filter(|path| !path.is_empty()).unwrap_or("an SQLite database");
+        let database = database.to_owned();
+        Self::prepare(connection, &database)
+    }
+
+    fn prepare(connection: Connection, database: &str) -> Result<Self, InboxError> {
+        let mut store = Self { connection, database: database.into() };
+        store.configure()?;
+        if store.schema()?.is_none() {
+            store.create()?;
+        }
+        match store.schema()? {
+            Some(version) if version > SCHEMA_VERSION => {
+                Err(InboxError::Newer { database: store.database, found: version, known: SCHEMA_VERSION })
+            }
+            Some(SCHEMA_VERSION) => Ok(store),
+            _ => Err(store.damaged("the inbox's tables have no version")),
+        }
+    }
+
+    /// The connection, to make the effects' tables, or to change its busy timeout (30 s).
+    #[must_use]
+    pub const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    fn configure(&self) -> Result<(), InboxError> {
+        let why = |source| self.failed("prepare the inbox database", source);
+        self.connection.busy_timeout(BUSY).map_err(why)?;
+        // SQLite falls back to reading, and would fail only in the effect.
+        if self.connection.is_readonly("main").map_err(why)? {
+            return Err(InboxError::ReadOnly { database: self.database.clone() });
+        }
+        let mode = |pragma| self.connection.query_row(pragma, [], |row| row.get::<_, String>(0));
+        // Asked first: setting it takes an exclusive lock, which others in the database would refuse at once.
+        if mode("PRAGMA journal_mode").map_err(why)? != "wal" {
+            let mode = mode("PRAGMA journal_mode = WAL").map_err(why)?;
+            if mode != "wal" {
+                return Err(InboxError::NoWriteAheadLog { database: self.database.clone(), mode });
+            }
+        }
+        self.connection.execute_batch("PRAGMA synchronous = FULL").map_err(why)
+    }
+
+    /// The version of the inbox's tables, if they are there.
+    fn schema(&self) -> Result<Option<i64>, InboxError> {
+        let why = |source| self.failed("read the inbox's tables", source);
+        let tables: i64 = self.connection.query_row(TABLES, [], |row| row.get(0)).map_err(why)?;
+        match tables {
+            0 => Ok(None),
+            2 => {
+                let version = "SELECT version FROM zoutbox_inbox_schema";
+                let version = self.connection.query_row(version, [], |row| row.get(0)).optional();
+                version
+                    .map_err(why)?
+                    .map(Some)
+                    .ok_or_else(|| self.damaged("the inbox's tables have no version"))
+            }
+            _ => Err(self.damaged("one of the inbox's two tables is missing")),
+        }
+    }
+
+    fn create(&mut self) -> Result<(), InboxError> {
+        let database = self.database.clone();
+        let why = |source| InboxError::Sqlite { database, doing: "make the inbox's tables", source };
+        let mut create = || {
+            let behavior = TransactionBehavior::Immediate;
+            let transaction = self.connection.transaction_with_behavior(behavior)?;
+            // Somebody else may have made them since they were looked for.
+            if transaction.query_row(TABLES, [], |row| row.get::<_, i64>(0))? == 0 {
+                transaction.execute_batch(SCHEMA)?;
+                let version = "INSERT INTO zoutbox_inbox_schema VALUES (?1)";
+                transaction.execute(version, [SCHEMA_VERSION])?;
+            }
+            transaction.commit()
+        };
+        create().map_err(why)
+    }
+
+    fn failed(&self, doing: &'static str, source: rusqlite::Error) -> InboxError {
+        InboxError::Sqlite { database: self.database.clone(), doing, source }
+    }
+
+    fn damaged(&self, what: &'static str) -> InboxError {
+        InboxError::Damaged { database: self.database.clone(), what }
+    }
+}
+
+impl Store for SqliteStore {
+    type Transaction<'a> = Transaction<'a>;
+
+    fn opened(&mut self, consumer: &str) -> Result<Opened, InboxError> {
+        let known = self.connection.query_row(KNOWN, [consumer], |row| row.get(0));
+        let known: bool = known.map_err(|source| self.failed("read the inbox", source))?;
+        Ok(if known { Opened::Existing } else { Opened::Empty })
+    }
+
+    fn transact<T, E>(
+        &mut self,
+        row: &Row<'_>,
+        work: impl FnOnce(Option<Vec<u8>>, &mut Transaction<'_>) -> Result<Work<T>, ApplyError<E>>,
+    ) -> Result<Option<T>, ApplyError<E>> {
+        let database = &self.database;
+        let failed = |doing| move |source| InboxError::Sqlite { database: database.clone(), doing, source };
+        let mut transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(failed("begin a transaction"))?;
+        let key = (row.consumer, row.share.as_bytes(), row.writer.as_str());
+        let saved = load(&transaction, key).map_err(failed("read the inbox"))?;
+        // Every way out from here that does not commit drops the transaction, which rolls it back.
+        let Work::Save { state, value } = work(saved, &mut transaction)? else { return Ok(None) };
+        // A full disk, for one, makes SQLite roll back by itself. If the effect passed over that, the mark would stand alone.
+        if transaction.is_autocommit() {
+            return Err(InboxError::TransactionEnded { database: database.clone() }.into());
+        }
+        save(&transaction, key, &state).map_err(failed("mark the record as applied"))?;
+        transaction.commit().map_err(failed("commit"))?;
+        Ok(Some(value))
+    }
+}
+
+type Key<'a> = (&'a str, &'a [u8; 16], &'a str);
+
+fn load(transaction: &Transaction<'_>, key: Key<'_>) -> rusqlite::Result<Option<Vec<u8>>> {
+    transaction.prepare_cached(LOAD)?.query_row(key, |row| row.get(0)).optional()
+}
+
+fn save(
+    transaction: &Transaction<'_>,
+    (consumer, share, writer): Key<'_>,
+    state: &[u8],
+) -> rusqlite::Result<usize> {
+    transaction.prepare_cached(SAVE)?.execute((consumer, share, writer, state))
+}
+
+/// What a caller can do about it.
+pub(super) fn kind(error: &rusqlite::Error) -> ErrorKind {
+    match error.sqlite_error_code() {
+        Some(
+            ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::OutOfMemory
+            | ErrorCode::OperationInterrupted
+            | ErrorCode::FileLockingProtocolFailed,
+        ) => ErrorKind::Retry,
+        Some(ErrorCode::DiskFull) => ErrorKind::Full,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => ErrorKind::Corrupt,
+        Some(ErrorCode::CannotOpen) => ErrorKind::Missing,
+        _ => ErrorKind::Fatal,
+    }
+}

@@ -1,0 +1,79 @@
+//! The consumer's side of zoutbox. A relay delivers at least once; with the [`Inbox`] every record has its effect exactly once.
+//!
+//! ```
+//! use zoutbox_consumer::{Applied, Identity, Inbox, SqliteStore};
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("billing.db");
+//!
+//! let mut inbox = Inbox::open(SqliteStore::open(&path)?, "billing")?;
+//! inbox.store().connection().execute_batch("CREATE TABLE IF NOT EXISTS paid (invoice TEXT) STRICT")?;
+//!
+//! // What a message carries: the share's id, and in `message_id` the record's.
+//! let identity = Identity::new("000102030405060708090a0b0c0d0e0f".parse()?, "orders/3/42".parse()?);
+//! for delivery in 1..=2 {
+//!     let applied = inbox.apply(&identity, |tx| tx.execute("INSERT INTO paid VALUES (?1)", ["17"]))?;
+//!     assert_eq!(applied, if delivery == 1 { Applied::Now(1) } else { Applied::Duplicate });
+//!     // Acknowledge the message to the broker here: not earlier.
+//! }
+//! # let paid: u32 = inbox.store().connection().query_row("SELECT count(*) FROM paid", [], |row| row.get(0))?;
+//! # assert_eq!(paid, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What `apply` promises
+//!
+//! The effect and the mark that the record was applied are **one transaction** of one database: both are there, durably, or neither is.
+//!
+//! ```text
+//!   apply ──▶ begin, lock the writer's row ──▶ seen? ── yes ──▶ Ok(Duplicate): the effect does not run
+//!                                               │ no
+//!                                               ▼
+//!                                             effect ── Err ──▶ rolled back, Err(Effect): not applied, not marked
+//!                                               │ Ok
+//!                                               ▼
+//!                                             mark, commit ───▶ Ok(Now): applied, durably. Acknowledge the message
+//!                                                       └─────▶ Err(Inbox), see its kind
+//! ```
+//!
+//! What to do with an error, by [`InboxError::kind`]:
+//!
+//! | kind | the record | what to do |
+//! |---|---|---|
+//! | `Retry` | not applied; or the connection broke during the commit, then the next `apply` finds out | give it back to the broker; apply it again |
+//! | `Full` | not applied | make room; then apply it again |
+//! | `Unknown` | lies beyond what the inbox remembers, or the effect ended the transaction itself | set it aside: a person decides |
+//! | `Corrupt`, `Missing`, `Fatal` | not applied | stop, and tell a person |
+//! | `Invalid` | not applied | the caller has a bug |
+//!
+//! A message is acknowledged after `Ok` and never after `Err`.
+//!
+//! The effect runs at most once in a call: it is [`FnOnce`]. A transaction that failed (a deadlock, a lock that did not come free) is
+//! never repeated in here, since an effect may have done more than write to the database; the message is given back and
+//! delivered again, and whether that is safe the inbox knows. What an effect does outside the transaction can happen more than once.
+//!
+//! # What it remembers
+//!
+//! For each consumer name, share and writer one row, of about 20 bytes while records come in order, whatever their number. See
+//! [`Options::most_runs`] for what gaps cost and what is forgotten beyond the bound: a record that is too far in the past to tell is
+//! refused ([`InboxError::Forgotten`]), never dropped, and never applied twice.
+//!
+//! If the database is lost, so is what the inbox remembers. What the broker or the relay then delivers again is applied again: at least
+//! once. [`Inbox::opened`] tells that it started empty; a consumer that is not new should say so loudly.
+//!
+//! # Stores
+//!
+//! - [`SqliteStore`], feature `sqlite`, the default: a file on a local disk (not on NFS: WAL needs shared memory).
+//! - `PostgresStore`, feature `postgres`.
+//! - [`MemoryStore`]: forgets everything at the end of the process. For tests, and for effects that may happen again.
+
+pub mod inbox;
+
+#[cfg(feature = "postgres")]
+pub use inbox::PostgresStore;
+#[cfg(feature = "sqlite")]
+pub use inbox::SqliteStore;
+pub use inbox::{
+    Applied, ApplyError, Identity, Inbox, InboxError, MemoryStore, Opened, Options, WindowError,
+};
+pub use zoutbox_format::{RecordId, ShareId};
+pub use zoutbox_storage::ErrorKind;
