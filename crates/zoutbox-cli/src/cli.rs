@@ -112,6 +112,9 @@ pub(crate) struct StatusArguments {
     /// One JSON object on one line instead of a table (fields: zoutbox status --help)
     #[arg(long)]
     pub(crate) json: bool,
+    /// How long to wait while nothing answers; what has not answered by then is shown with ?, and the exit code is 75
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "5")]
+    pub(crate) patience: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -217,11 +220,17 @@ Reads each writer's newest segment and its checkpoint; what lies between is coun
 the same on a long backlog. Damage is shown where it was met; `zoutbox verify` looks everywhere. Whether a writer or
 relay runs is not probed: shown is who took its lock last.
 
+Below the table, a line for each thing that is waited for. Those with a relay epoch are what the relay that took the
+lease last said; one that was killed can't take it back, and it goes when the next relay takes over. How long is by the
+relay's clock and this host's. Those without are what does not answer this program: over NFS, a file that a host has
+open that is cut off can take as long as that host's lease, and a silent server for ever.
+
 Fields of --json, one object:
   root, share                  where, and the share's id
   space                        {total_bytes, available_bytes} of the file system
-  relay                        {epoch, host, pid, doorbell} that took the relay's lease last, or null; doorbell is the address
-                               that it announces to writers, or null
+  relay                        {epoch, host, pid, doorbell, answers, waits} of who took the relay's lease last, or null;
+                               doorbell is the address that it announces to writers, or null; answers is false if its files
+                               do not answer, and all but waits null then; waits is what holds up all lanes, as below
   ignored                      names below writers/ that are no writer's directory
   writers                      in the order of their ids, each:
     writer                     its id
@@ -234,8 +243,11 @@ Fields of --json, one object:
     segments, segment_bytes    how many segment files there are, and their sizes together
     holder                     {epoch, host, pid} that took the writer's lock last, or null
     damages                    as in zoutbox verify --json
+    answers                    false if its files do not answer; all above but writer and damages is null then
+    waits                      what it waits for, each {what, since_ms}: a text, and milliseconds since 1970-01-01 UTC
+  notes                        strings: what else is worth knowing, such as a file that could not be understood
 
-Exit codes: 0 also if damages are listed; 66 not a share; more: zoutbox --help";
+Exit codes: 0 also if damages or waits are listed; 66 not a share; 75 not everything answered; more: zoutbox --help";
 
 const CAT_HELP: &str = "\
 Writers come in the order of their ids, each writer's records in their order. Damage is told on standard error with its

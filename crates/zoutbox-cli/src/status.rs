@@ -1,24 +1,29 @@
 //! `zoutbox status`: what is durable, what is confirmed, and the lag between them, for each writer.
 //!
 //! Bounded work, however long the backlog: a writer's newest segment is read from its start (or from the checkpoint, if that is in
-//! it), the record behind the checkpoint is read for its time, and what lies between is counted by names and headers.
+//! it), the record behind the checkpoint is read for its time, and what lies between is counted by names and headers. And bounded time,
+//! however silent the share: what does not answer is shown as that.
 
+mod crew;
 mod lane;
+mod relay;
 mod table;
 
-use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
-use zoutbox_format::Holder;
 use zoutbox_format::holder::HOLDER_LENGTH;
-use zoutbox_reader::writers;
-use zoutbox_storage::{Share, StorageError, System};
+use zoutbox_format::{Holder, Waits, WriterId};
+use zoutbox_reader::{Writers, writers};
+use zoutbox_storage::{Share, Space, StorageError, System};
 
 use crate::cli::StatusArguments;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
+use crew::{Ended, attempt};
 use lane::Lane;
+use relay::{RelayJson, WaitJson};
 
 /// Everything that is shown; `--json` prints it as it is here.
 #[derive(Debug, Serialize)]
@@ -29,6 +34,7 @@ struct Status {
     relay: Option<RelayJson>,
     ignored: Vec<String>,
     writers: Vec<Lane>,
+    notes: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -45,38 +51,127 @@ struct HolderJson {
     pid: u32,
 }
 
-#[derive(Debug, Serialize)]
-struct RelayJson {
-    #[serde(flatten)]
-    holder: HolderJson,
-    doorbell: Option<SocketAddr>,
+/// What is looked at on a thread of its own.
+enum Task {
+    Relay,
+    Lane(WriterId),
+}
+
+enum Answer {
+    Relay(Box<relay::Seen>),
+    Lane(Box<Lane>),
 }
 
 pub(crate) fn run(system: &System, arguments: &StatusArguments) -> Result<Exit, Failure> {
-    let root = &arguments.root.path;
-    let share = Share::open(system, root)?;
-    let found = writers(system, &share)?;
-    let space = system.disk.space(root)?;
-    let lanes = found.writers.iter().map(|writer| lane::look(system, &share, writer));
-    let status = Status {
-        root: root.display().to_string(),
-        share: share.id.to_string(),
-        space: SpaceJson { total_bytes: space.total, available_bytes: space.available },
-        relay: read_holder(system, &share.layout.lease())?
-            .map(|holder| RelayJson { doorbell: holder.doorbell, holder: holder.into() }),
-        ignored: found.ignored,
-        writers: lanes.collect::<Result<_, Failure>>()?,
-    };
+    let status = look(system, &arguments.root.path, arguments.patience)?;
     let mut output = Output::new();
     if arguments.json {
         let text = serde_json::to_string(&status)
             .map_err(|error| Failure::new(Exit::Io, format!("can't write JSON: {error}")))?;
         output.line(&text)?;
     } else {
-        output.bytes(table::of(&status).as_bytes())?;
+        output.bytes(table::of(&status, system.clock.now_ms()).as_bytes())?;
     }
     output.flush()?;
-    Ok(Exit::Ok)
+    // Threads that hang end with the process.
+    Ok(if status.is_complete() { Exit::Ok } else { Exit::Temporary })
+}
+
+fn look(system: &System, root: &Path, patience: Duration) -> Result<Status, Failure> {
+    let (share, found, space) = open(system, root, patience)?;
+    let since_ms = system.clock.now_ms();
+    let mut status = Status {
+        root: root.display().to_string(),
+        share: share.id.to_string(),
+        space: SpaceJson { total_bytes: space.total, available_bytes: space.available },
+        relay: None,
+        ignored: found.ignored,
+        writers: Vec::new(),
+        notes: Vec::new(),
+    };
+    let lanes = || found.writers.iter().cloned().map(Task::Lane);
+    let tasks = || std::iter::once(Task::Relay).chain(lanes());
+    let system = system.clone();
+    let ended = attempt(tasks().collect(), patience, move |task| {
+        Ok::<_, Failure>(match task {
+            Task::Relay => Answer::Relay(Box::new(relay::look(&system, &share)?)),
+            Task::Lane(writer) => Answer::Lane(Box::new(lane::look(&system, &share, &writer)?)),
+        })
+    });
+    let mut waits = None;
+    for (task, ended) in tasks().zip(ended) {
+        match (task, ended) {
+            (_, Ended::Done(answer)) => match answer? {
+                Answer::Relay(seen) => {
+                    (status.relay, status.notes, waits) = (seen.relay, seen.notes, seen.waits);
+                }
+                Answer::Lane(lane) => status.writers.push(*lane),
+            },
+            (Task::Relay, ended) => {
+                let waits = vec![silence(&ended, "the relay's files", since_ms)];
+                status.relay = Some(RelayJson { waits, ..RelayJson::default() });
+            }
+            (Task::Lane(writer), ended) => {
+                let waits = vec![silence(&ended, &format!("writer {writer}"), since_ms)];
+                status.writers.push(Lane { waits, ..Lane::silent(&writer) });
+            }
+        }
+    }
+    if let Some(waits) = waits {
+        status.add(waits);
+    }
+    Ok(status)
+}
+
+/// Without these there is nothing to show.
+fn open(system: &System, root: &Path, patience: Duration) -> Result<(Share, Writers, Space), Failure> {
+    let (system, shown) = (system.clone(), root.display());
+    let mut ended = attempt(vec![root.to_owned()], patience, move |root| {
+        let share = Share::open(&system, &root)?;
+        let found = writers(&system, &share)?;
+        Ok((share, found, system.disk.space(&root)?))
+    });
+    let silent = format!("the share does not answer this host: looking at {shown}");
+    match ended.pop() {
+        Some(Ended::Done(opened)) => opened,
+        _ => Err(Failure::new(Exit::Temporary, silent)),
+    }
+}
+
+fn silence<A>(ended: &Ended<A>, at: &str, since_ms: u64) -> WaitJson {
+    let what = match ended {
+        Ended::NotBegun => format!("not looked at, since others do not answer: {at}"),
+        _ => format!("the share does not answer this host: looking at {at}"),
+    };
+    WaitJson { what, since_ms, relay_epoch: None }
+}
+
+impl Status {
+    /// Whether everything answered.
+    fn is_complete(&self) -> bool {
+        self.relay.as_ref().is_none_or(|relay| relay.answers) && self.writers.iter().all(|lane| lane.answers)
+    }
+
+    /// Adds what the relay says that it waits for.
+    fn add(&mut self, waits: Waits) {
+        let relay_epoch = Some(waits.relay_epoch.get());
+        for wait in waits.waits {
+            let mut json = WaitJson { what: wait.what, since_ms: wait.since_ms, relay_epoch };
+            let Some(writer) = wait.writer.map(|writer| writer.to_string()) else {
+                self.relay.iter_mut().for_each(|relay| relay.waits.push(json.clone()));
+                continue;
+            };
+            if let Some(lane) = self.writers.iter_mut().find(|lane| lane.writer == writer) {
+                lane.waits.push(json);
+            } else if let Some(relay) = &mut self.relay {
+                json.what = format!("{writer}: {}", json.what);
+                relay.waits.push(json);
+            }
+        }
+        if waits.omitted > 0 {
+            self.notes.push(format!("the relay waits for {} things more", waits.omitted));
+        }
+    }
 }
 
 impl From<Holder> for HolderJson {
@@ -97,3 +192,6 @@ fn read_holder(system: &System, path: &Path) -> Result<Option<Holder>, Failure> 
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 //!        writers/<writer>/writer.lock
 //!                         <epoch>-<first sequence>.open | .seg
 //!                         next-<epoch>            prepared, not a segment yet
-//!        relay/lease, relay/ballast
+//!        relay/lease, relay/ballast, relay/waits
 //!        relay/checkpoints/<writer>
 //!        dead/<writer>/<epoch>-<sequence>.json
 //!        archive/<writer>/<epoch>-<first sequence>.seg
@@ -80,6 +80,12 @@ impl Layout {
     #[must_use]
     pub fn lease(&self) -> PathBuf {
         self.relay().join("lease")
+    }
+
+    /// What the relay waits for, for people.
+    #[must_use]
+    pub fn waits(&self) -> PathBuf {
+        self.relay().join("waits")
     }
 
     /// The directory of checkpoints.

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod marker;
 pub mod record;
 pub mod scan;
+pub mod waits;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use frame::{Frame, FrameKind, InvalidFrame, Parsed};
@@ -22,3 +23,4 @@ pub use identity::{Epoch, IdentityError, RecordId, SegmentId, Sequence, ShareId,
 pub use marker::{Marker, MarkerError};
 pub use record::{Record, RecordError, RecordRef};
 pub use scan::{Gap, ReadAt, Scanner, Step};
+pub use waits::{Wait, Waits};

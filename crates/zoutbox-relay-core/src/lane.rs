@@ -147,6 +147,18 @@ impl<B: Clone, R> Lane<B, R> {
         self.told.is_some() || self.told_damage
     }
 
+    /// The record that the lane waits for because it can't be delivered.
+    #[must_use]
+    pub fn halted_at(&self) -> Option<Key> {
+        self.told
+    }
+
+    /// Whether the lane waits for damage.
+    #[must_use]
+    pub fn is_halted_by_damage(&self) -> bool {
+        self.told_damage
+    }
+
     /// Takes in what happened.
     pub fn handle(&mut self, input: Input<B, R>, now: Duration) {
         match input {

@@ -190,6 +190,17 @@ impl Publisher for AmqpPublisher {
         }
     }
 
+    fn trouble(&self) -> Option<String> {
+        let why = Some(&self.last_complaint).filter(|complaint| !complaint.is_empty());
+        match self.state {
+            State::Up(_) => None,
+            State::Down { .. } | State::Connecting(_) => Some(match why {
+                Some(why) => format!("{}: {why}", self.settings),
+                None => self.settings.to_string(),
+            }),
+        }
+    }
+
     async fn close(&mut self) {
         let down = State::Down { until: Instant::now() + BACKOFF_LAST };
         if let State::Up(link) = std::mem::replace(&mut self.state, down)

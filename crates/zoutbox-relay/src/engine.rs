@@ -14,9 +14,11 @@ mod bell;
 mod calls;
 mod channel;
 mod jobs;
+mod notice;
 mod report;
 mod results;
 mod slot;
+mod waits;
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
@@ -39,14 +41,16 @@ use bell::Bell;
 pub use channel::WindowSize;
 use channel::{Channel, LaneKey};
 use jobs::{Done, Jobs};
+use notice::Notice;
 use report::Report;
 use slot::{ReadOrder, Reader, Slot};
+use waits::{Broker, Wait};
 
 /// A lane's turn at the channel.
 const TURN: usize = 64;
 /// Bytes of records held in memory beyond the window, over all lanes, after which reading waits.
 const HELD: usize = 16 * 1024 * 1024;
-/// How often calls that hang are looked for.
+/// How often what is waited for is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const BALLAST_EVERY: Duration = Duration::from_mins(1);
 /// An orderly stop: this long for confirms, then this long for checkpoints, of the 10 s it may take.
@@ -89,6 +93,8 @@ pub struct Engine<P> {
     by_writer: HashMap<WriterId, usize>,
     ignored: Vec<String>,
     channel: Channel,
+    broker: Broker,
+    notice: Notice,
     first: usize,
     reads: usize,
     /// `None` while one is going on.
@@ -124,6 +130,7 @@ impl<P: Publisher> Engine<P> {
         let watcher = options.inotify.then(watch).flatten();
         let now = system.clock.monotonic();
         let bell = ear.map(|ear| Bell::listen(ear.socket, share.id));
+        let notice = Notice::begin(system.clone(), share.clone(), lease.epoch());
         let (jobs, done) = Jobs::new(system, share, lease);
         Self {
             publisher,
@@ -133,6 +140,8 @@ impl<P: Publisher> Engine<P> {
             _watcher: watcher,
             bell,
             channel: Channel::new(options.window),
+            broker: Broker::Away { since: now },
+            notice,
             report: Report::new(now, options.report_every),
             options,
             slots: Vec::new(),
@@ -184,7 +193,8 @@ impl<P: Publisher> Engine<P> {
                 self.told(event);
             }
         }
-        self.publisher.close().await;
+        let fenced = matches!(self.failure, Some(RelayError::Fenced { .. }));
+        tokio::join!(self.publisher.close(), self.notice.withdraw(!fenced));
         self.report.last(&self.slots);
         self.failure.map_or(Ok(()), Err)
     }
@@ -290,6 +300,7 @@ impl<P: Publisher> Engine<P> {
         if self.next_look <= now {
             self.next_look = now + LOOK_EVERY;
             self.jobs.tell_hanging();
+            self.notice.show(self.waits(now));
         }
         if self.next_ballast <= now && self.stopping.is_none() {
             self.next_ballast = now + BALLAST_EVERY;
@@ -297,6 +308,13 @@ impl<P: Publisher> Engine<P> {
         }
         let rings = self.bell.as_ref().map(|bell| bell.rings().counts());
         self.report.tick(now, &self.slots, self.channel.in_flight(), rings);
+    }
+
+    fn waits(&self, now: Duration) -> Vec<Wait> {
+        let mut waits = self.jobs.hanging(now);
+        waits.extend(self.broker.wait(self.publisher.trouble(), now));
+        waits.extend(self.slots.iter().flat_map(Slot::halts));
+        waits
     }
 
     /// One lane's turn; whether it published.
@@ -342,12 +360,12 @@ impl<P: Publisher> Engine<P> {
             },
             Output::SaveCheckpoint(position) => self.jobs.save(lane, slot.writer.clone(), position),
             Output::Halted { key, reason } => {
-                let id = slot.id(key);
-                tracing::warn!("writer {} waits at {id}: {reason}", slot.writer);
+                let at = format!("{}: {reason}", slot.id(key));
+                slot.halted(Some(key), &at, now);
             }
             Output::HaltedByDamage => {
                 let damage = slot.damage.as_ref().map(ToString::to_string).unwrap_or_default();
-                tracing::warn!("writer {} waits at damage: {damage}", slot.writer);
+                slot.halted(None, &format!("damage: {damage}"), now);
             }
             Output::Stopped => slot.stopped = true,
         }
@@ -370,6 +388,7 @@ impl<P: Publisher> Engine<P> {
     }
 
     fn told(&mut self, event: Event) {
+        self.broker.told(&event, self.now());
         match event {
             Event::Up => self.channel.up(),
             Event::Down { blame } => self.down(blame),

@@ -98,6 +98,11 @@ pub trait Publisher: Send {
     /// Waits until there is something to tell, and tells it. May be dropped at any time without losing anything.
     fn events(&mut self, told: &mut Vec<Event>) -> impl Future<Output = ()> + Send;
 
+    /// Why it can't publish now, for people, if it knows.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// Ends the connection in good order. May be dropped.
     fn close(&mut self) -> impl Future<Output = ()> + Send;
 }

@@ -18,26 +18,37 @@ use zoutbox_reader::{StoredCheckpoint, checkpoint, segments};
 use zoutbox_storage::{DiskFile, OpenMode, Share, StorageError, System};
 
 use super::HolderJson;
+use super::relay::WaitJson;
 use crate::exit::Failure;
 use crate::finding::{Finding, FindingJson};
 use crate::pass::{Met, Pass, start_of};
 
-/// A writer's state, as `--json` has it.
-#[derive(Debug, Serialize)]
+/// A writer's state, as `--json` has it. When its files do not answer, nobody knows a number: then there is none, since 0 would say
+/// that all is well.
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Lane {
     pub(super) writer: String,
-    pub(super) durable: u64,
-    pub(super) epoch: u64,
-    pub(super) confirmed: u64,
-    pub(super) lag_records: u64,
-    pub(super) lag_bytes: u64,
-    pub(super) lag_seconds: f64,
-    pub(super) segments: usize,
-    pub(super) segment_bytes: u64,
+    pub(super) durable: Option<u64>,
+    pub(super) epoch: Option<u64>,
+    pub(super) confirmed: Option<u64>,
+    pub(super) lag_records: Option<u64>,
+    pub(super) lag_bytes: Option<u64>,
+    pub(super) lag_seconds: Option<f64>,
+    pub(super) segments: Option<usize>,
+    pub(super) segment_bytes: Option<u64>,
     pub(super) holder: Option<HolderJson>,
     pub(super) damages: Vec<FindingJson>,
+    pub(super) answers: bool,
+    pub(super) waits: Vec<WaitJson>,
     #[serde(skip)]
     pub(super) findings: Vec<Finding>,
+}
+
+impl Lane {
+    /// Of a writer whose files do not answer.
+    pub(super) fn silent(writer: &WriterId) -> Self {
+        Self { writer: writer.to_string(), ..Self::default() }
+    }
 }
 
 /// Looks at one writer.
@@ -63,16 +74,18 @@ pub(super) fn look(system: &System, share: &Share, writer: &WriterId) -> Result<
     let last = |position: Option<Position>| position.map_or(0, |p| behind(p).saturating_sub(1));
     Ok(Lane {
         writer: writer.to_string(),
-        durable: last(durable),
-        epoch: names.last().map_or(0, |name| name.id.epoch.get()),
-        confirmed: last(confirmed),
-        lag_records,
-        lag_bytes,
-        lag_seconds,
-        segments: names.len(),
-        segment_bytes: names.iter().map(|name| looking.length(*name)).sum::<Result<u64, _>>()?,
+        durable: Some(last(durable)),
+        epoch: Some(names.last().map_or(0, |name| name.id.epoch.get())),
+        confirmed: Some(last(confirmed)),
+        lag_records: Some(lag_records),
+        lag_bytes: Some(lag_bytes),
+        lag_seconds: Some(lag_seconds),
+        segments: Some(names.len()),
+        segment_bytes: Some(names.iter().map(|name| looking.length(*name)).sum::<Result<u64, _>>()?),
         holder: super::holder(system, &share.layout.writer_lock(writer))?,
         damages: looking.findings.iter().map(Finding::json).collect(),
+        answers: true,
+        waits: Vec::new(),
         findings: looking.findings,
     })
 }

@@ -72,7 +72,7 @@ fn status_tells_where_the_doorbell_is() {
         let (object, table) = status();
         assert_eq!(
             object["relay"].to_string(),
-            r#"{"doorbell":"10.0.0.1:4711","epoch":4,"host":"r","pid":7}"#
+            r#"{"answers":true,"doorbell":"10.0.0.1:4711","epoch":4,"host":"r","pid":7,"waits":[]}"#
         );
         assert!(table.contains("relay epoch 4 last held by r pid 7, doorbell 10.0.0.1:4711\n"), "{table}");
         lease(&share, None);

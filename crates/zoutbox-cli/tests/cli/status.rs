@@ -1,6 +1,8 @@
 //! `zoutbox status`.
 
 use serde_json::Value;
+use zoutbox_format::{Epoch, Holder, Wait, Waits, WriterId};
+use zoutbox_storage::System;
 
 use crate::support::{Running, Share, flip, json, offsets};
 
@@ -144,5 +146,99 @@ fn the_table_is_aligned() {
         let durable = lines[1].find("DURABLE").expect("a heading") + "DURABLE".len();
         assert!(lines[2][..durable].ends_with(" 1") && lines[3][..durable].ends_with(" 100"), "{table}");
         assert_eq!(lines[4], "note: writers/NOT-A-WRITER is no writer's directory");
+    }
+}
+
+/// As a relay would.
+fn lease(share: &Share, epoch: u64) {
+    let holder = Holder {
+        epoch: Epoch::new(epoch),
+        next_sequence: None,
+        host: "elsewhere".into(),
+        pid: 7,
+        doorbell: None,
+    };
+    std::fs::write(share.path("relay/lease"), holder.encode()).expect("a share");
+}
+
+fn waits(share: &Share, epoch: u64, omitted: u64) {
+    let now_ms = System::real().clock.now_ms();
+    let wait = |writer: Option<&str>, what: &str, seconds_ago: u64| Wait {
+        writer: writer.map(|writer| WriterId::new(writer).expect("valid")),
+        what: what.into(),
+        since_ms: now_ms - seconds_ago * 1000 - 500,
+    };
+    let waits = vec![
+        wait(None, "the broker is not connected: refused", 3700),
+        wait(Some("orders"), "halted at orders/1/5: no queue takes it", 400),
+        wait(Some("gone"), "the share does not answer: reading writer gone", 10_000),
+    ];
+    let waits = Waits { relay_epoch: Epoch::new(epoch), written_ms: now_ms, waits, omitted };
+    std::fs::write(share.path("relay/waits"), waits.encode()).expect("a share");
+}
+
+#[test]
+fn what_the_relay_waits_for_is_told_below_the_table_and_with_its_lane() {
+    for share in Share::all() {
+        share.append("orders", "x\n");
+        share.append("sound", "x\n");
+        lease(&share, 3);
+        waits(&share, 3, 9);
+        let status = json(&share.run("status", &["--json"]).good());
+        let whats = |value: &Value| -> Vec<String> {
+            let waits = value["waits"].as_array().expect("an array").iter();
+            waits.map(|wait| wait["what"].as_str().expect("a text").to_owned()).collect()
+        };
+        assert_eq!(whats(&status["writers"][0]), ["halted at orders/1/5: no queue takes it"]);
+        assert!(status["writers"][0]["waits"][0]["since_ms"].as_u64() > Some(1_700_000_000_000));
+        assert_eq!(whats(&status["writers"][1]), Vec::<String>::new());
+        let gone = "gone: the share does not answer: reading writer gone";
+        assert_eq!(whats(&status["relay"]), ["the broker is not connected: refused", gone]);
+        assert_eq!(status["notes"], Value::from(vec!["the relay waits for 9 things more"]));
+        let table = share.run("status", &[]).good();
+        let lines: Vec<_> = table.lines().skip(4).collect();
+        let expected = [
+            "waits: relay: the broker is not connected: refused, for 61 min (relay epoch 3)",
+            "waits: relay: gone: the share does not answer: reading writer gone, for 2 h (relay epoch 3)",
+            "waits: orders: halted at orders/1/5: no queue takes it, for 6 min (relay epoch 3)",
+            "note: the relay waits for 9 things more",
+        ];
+        assert_eq!(lines, expected, "{table}");
+    }
+}
+
+#[test]
+fn what_a_relay_before_the_last_one_waited_for_says_nothing_about_now() {
+    for share in Share::all() {
+        share.append("orders", "x\n");
+        waits(&share, 3, 0);
+        assert!(!share.run("status", &[]).good().contains("waits:"), "nobody ever took the lease");
+        lease(&share, 4);
+        assert!(!share.run("status", &[]).good().contains("waits:"), "an older relay");
+        lease(&share, 3);
+        assert!(share.run("status", &[]).good().contains("waits:"));
+    }
+}
+
+#[test]
+fn waits_that_can_not_be_understood_are_a_note_and_no_error() {
+    for share in Share::all() {
+        share.append("orders", "x\n");
+        lease(&share, 3);
+        let path = share.path("relay/waits");
+        waits(&share, 3, 0);
+        let mut oversized = std::fs::read(&path).expect("a share");
+        oversized.resize(zoutbox_format::waits::MAX_WAITS_LENGTH + 1, b' ');
+        for content in [&b""[..], b"nonsense", b"{}", &oversized] {
+            std::fs::write(&path, content).expect("a share");
+            let table = share.run("status", &[]).good();
+            let note = format!("note: {} is damaged: ignored", path.display());
+            assert!(table.lines().any(|line| line == note) && !table.contains("waits:"), "{table}");
+        }
+        std::fs::remove_file(&path).expect("a share");
+        std::fs::create_dir(&path).expect("a share");
+        let status = json(&share.run("status", &["--json"]).good());
+        assert_eq!(status["notes"][0], format!("{} is a directory, not a file: ignored", path.display()));
+        assert_eq!(status["writers"][0]["durable"], 1);
     }
 }

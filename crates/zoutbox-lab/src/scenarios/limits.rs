@@ -78,8 +78,11 @@ fn quota() {
 fn appends_again(share: &Share) -> Acked {
     let start = Instant::now();
     loop {
-        let mut producer = Producer::start(BETA, share, "payments", &[], Duration::from_millis(20));
+        // The whole quota is less than what is kept free by default.
+        let options = ["--min-free-space", "0", "--when-full", "fail"];
+        let mut producer = Producer::start(BETA, share, "payments", &options, Duration::from_millis(20));
         while producer.running.count() < 50 && !producer.running.has_ended() {
+            assert!(start.elapsed() < 2 * LONG, "no room: {}", producer.running.errors());
             std::thread::sleep(Duration::from_millis(50));
         }
         if producer.running.count() >= 50 {

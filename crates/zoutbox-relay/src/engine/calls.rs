@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use zoutbox_format::WriterId;
+
+use super::waits::Wait;
+
 /// A call that takes longer is worth telling.
 const LONG: Duration = Duration::from_secs(5);
 
@@ -20,6 +24,8 @@ struct Table {
 
 #[derive(Debug)]
 struct Call {
+    /// Whose lane it holds up, if it is one's.
+    writer: Option<WriterId>,
     what: String,
     since: Duration,
     told: bool,
@@ -37,11 +43,11 @@ impl Calls {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn begin(&self, what: String, now: Duration) -> u64 {
+    pub(super) fn begin(&self, writer: Option<WriterId>, what: String, now: Duration) -> u64 {
         let mut table = self.table();
         table.next += 1;
         let id = table.next;
-        table.under_way.insert(id, Call { what, since: now, told: false });
+        table.under_way.insert(id, Call { writer, what, since: now, told: false });
         id
     }
 
@@ -54,12 +60,26 @@ impl Calls {
     /// The calls that have hung for long and were not told yet.
     pub(super) fn news(&self, now: Duration) -> Vec<News> {
         let mut table = self.table();
-        let long = |call: &&mut Call| !call.told && now.saturating_sub(call.since) >= LONG;
-        table.under_way.values_mut().filter(long).map(Call::tell).collect()
+        table.under_way.values_mut().filter(|call| !call.told && call.hangs(now)).map(Call::tell).collect()
+    }
+
+    /// All calls that have hung for long.
+    pub(super) fn hanging(&self, now: Duration) -> Vec<Wait> {
+        let table = self.table();
+        let wait = |call: &Call| Wait {
+            writer: call.writer.clone(),
+            what: format!("the share does not answer: {}", call.what),
+            since: call.since,
+        };
+        table.under_way.values().filter(|call| call.hangs(now)).map(wait).collect()
     }
 }
 
 impl Call {
+    fn hangs(&self, now: Duration) -> bool {
+        now.saturating_sub(self.since) >= LONG
+    }
+
     fn tell(&mut self) -> News {
         self.told = true;
         News::Hangs { what: self.what.clone(), since: self.since }
@@ -74,13 +94,20 @@ mod tests {
     fn a_call_that_hangs_is_told_once_and_its_return_too() {
         let calls = Calls::default();
         let second = Duration::from_secs(1);
-        let (slow, quick) = (calls.begin("reading orders".into(), second), calls.begin("x".into(), second));
+        let orders = Some(WriterId::new("orders").unwrap());
+        let begin = |what: &str| calls.begin(orders.clone(), what.into(), second);
+        let (slow, quick) = (begin("reading orders"), begin("x"));
         assert_eq!(calls.end(quick), None);
         assert_eq!(calls.news(LONG), []);
+        assert_eq!(calls.hanging(LONG), []);
         let hangs = News::Hangs { what: "reading orders".into(), since: second };
         assert_eq!(calls.news(LONG + second), [hangs]);
         assert_eq!(calls.news(LONG * 2), []);
+        let what = "the share does not answer: reading orders".to_owned();
+        let waits = [Wait { writer: orders.clone(), what, since: second }];
+        assert_eq!((calls.hanging(LONG + second), calls.hanging(LONG * 2)), (waits.to_vec(), waits.to_vec()));
         assert_eq!(calls.end(slow), Some(News::CameBack { what: "reading orders".into() }));
         assert_eq!(calls.news(LONG * 3), []);
+        assert_eq!(calls.hanging(LONG * 3), []);
     }
 }

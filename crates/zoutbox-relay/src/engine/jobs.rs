@@ -15,6 +15,7 @@ use zoutbox_storage::{ErrorKind, Share, StorageError, System};
 
 use super::calls::{Calls, News};
 use super::slot::{ReadOrder, read};
+use super::waits::Wait;
 use crate::ballast::Ballast;
 use crate::error::RelayError;
 use crate::lease::{Lease, start_of};
@@ -74,6 +75,11 @@ impl Jobs {
         }
     }
 
+    /// What waits for calls that hang.
+    pub(super) fn hanging(&self, now: Duration) -> Vec<Wait> {
+        self.calls.hanging(now)
+    }
+
     /// Makes the ballast if there is none.
     pub(super) fn keep_ballast(&self) {
         let ballast = self.ballast.clone();
@@ -87,6 +93,7 @@ impl Jobs {
     fn run(
         &self,
         permits: &Arc<Semaphore>,
+        writer: Option<WriterId>,
         what: String,
         job: impl FnOnce(&System, &Share) -> Done + Send + 'static,
     ) {
@@ -95,7 +102,7 @@ impl Jobs {
         tokio::spawn(async move {
             let Ok(permit) = permits.acquire_owned().await else { return };
             let result = tokio::task::spawn_blocking(move || {
-                let call = calls.begin(what, system.clock.monotonic());
+                let call = calls.begin(writer, what, system.clock.monotonic());
                 let done = job(&system, &share);
                 if let Some(news) = calls.end(call) {
                     tell(&news, system.clock.monotonic());
@@ -113,7 +120,7 @@ impl Jobs {
 
     pub(super) fn read(&self, lane: usize, writer: WriterId, tail: Option<Box<Tail>>, order: ReadOrder) {
         let what = format!("reading writer {writer}");
-        self.run(&self.reads, what, move |system, share| {
+        self.run(&self.reads, Some(writer.clone()), what, move |system, share| {
             let (tail, batch) = read(system, share, &writer, tail, &order);
             Done::Read { lane, generation: order.generation, tail, batch }
         });
@@ -122,7 +129,7 @@ impl Jobs {
     pub(super) fn save(&self, lane: usize, writer: WriterId, position: Position) {
         let (lease, ballast) = (Arc::clone(&self.lease), self.ballast.clone());
         let what = format!("saving the checkpoint of writer {writer}");
-        self.run(&self.others, what, move |_, _| {
+        self.run(&self.others, Some(writer.clone()), what, move |_, _| {
             let result = lease.save(&writer, position);
             result.as_ref().inspect_err(|error| ballast.release_if_full(error.kind())).ok();
             Done::Saved { lane, position, result }
@@ -132,7 +139,7 @@ impl Jobs {
     pub(super) fn dead_letter(&self, lane: usize, id: RecordId, body: Bytes, reason: &Undeliverable) {
         let reason = reason.to_string();
         let (ballast, what) = (self.ballast.clone(), format!("writing dead letter {id}"));
-        self.run(&self.others, what, move |system, share| {
+        self.run(&self.others, Some(id.writer.clone()), what, move |system, share| {
             let key = Key { epoch: id.epoch, sequence: id.sequence };
             let result = keep::dead_letter(system, share, &id, &body, &reason);
             result.as_ref().inspect_err(|error| ballast.release_if_full(error.kind())).ok();
@@ -142,7 +149,7 @@ impl Jobs {
 
     pub(super) fn quarantine(&self, lane: usize, damage: Damage) {
         let (ballast, what) = (self.ballast.clone(), format!("reporting that {damage}"));
-        self.run(&self.others, what, move |system, share| {
+        self.run(&self.others, Some(damage.writer.clone()), what, move |system, share| {
             let result = keep::quarantine(system, share, &damage);
             result.as_ref().inspect_err(|error| ballast.release_if_full(error.kind())).ok();
             Done::Quarantined { lane, result }
@@ -151,7 +158,9 @@ impl Jobs {
 
     pub(super) fn discover(&self, known: HashSet<WriterId>) {
         let what = "looking for writers".to_owned();
-        self.run(&self.others, what, move |system, share| Done::Discovered(discover(system, share, &known)));
+        self.run(&self.others, None, what, move |system, share| {
+            Done::Discovered(discover(system, share, &known))
+        });
     }
 
     pub(super) fn remove(
@@ -163,7 +172,7 @@ impl Jobs {
         retention: Retention,
     ) {
         let what = format!("removing segments of writer {writer}");
-        self.run(&self.others, what, move |system, share| {
+        self.run(&self.others, Some(writer.clone()), what, move |system, share| {
             let result = remove(system, share, &writer, &mut reclaim, durable, retention);
             Done::Removed { lane, reclaim, result }
         });

@@ -8,6 +8,7 @@ use zoutbox_storage::{Share, System};
 
 use bytes::Bytes;
 
+use super::waits::Halt;
 use crate::publisher::Undeliverable;
 
 /// A read that the lane asked for.
@@ -32,6 +33,8 @@ pub(super) struct Slot {
     pub(super) lane: Lane<Bytes, Undeliverable>,
     pub(super) reader: Reader,
     pub(super) damage: Option<Damage>,
+    /// What the lane halted at last: at most one record, and one damage.
+    pub(super) halts: Vec<Halt>,
     /// Away while a removal is going on.
     pub(super) reclaim: Option<Reclaim>,
     pub(super) stopped: bool,
@@ -46,6 +49,7 @@ impl Slot {
             lane: Lane::new(options, start),
             reader: Reader::Here(None),
             damage: None,
+            halts: Vec::new(),
             reclaim: Some(Reclaim::new()),
             stopped: false,
             complaint: String::new(),

@@ -34,3 +34,5 @@ mod strangers;
 mod support;
 #[cfg(test)]
 mod undeliverable;
+#[cfg(test)]
+mod waits;

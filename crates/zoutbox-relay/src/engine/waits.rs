@@ -1,0 +1,146 @@
+//! What is waited for, as `relay/waits` tells it: collected anew at each look, because nothing else has to remember it.
+
+use std::time::Duration;
+
+use zoutbox_format::WriterId;
+use zoutbox_relay_core::Key;
+
+use super::slot::Slot;
+use crate::publisher::Event;
+
+/// A broker that is away for less is not worth telling: so is every broker while the relay starts.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// Something that is waited for. Ordered as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Wait {
+    /// Whose lane waits; `None`: all of them.
+    pub(super) writer: Option<WriterId>,
+    /// Since when, by the monotonic clock.
+    pub(super) since: Duration,
+    pub(super) what: String,
+}
+
+/// What a lane halted at.
+#[derive(Debug)]
+pub(super) struct Halt {
+    /// The record; `None`: damage.
+    pub(super) key: Option<Key>,
+    pub(super) wait: Wait,
+}
+
+/// Whether the broker takes records.
+#[derive(Debug)]
+pub(super) enum Broker {
+    Away { since: Duration },
+    Takes,
+    Blocks { since: Duration, reason: String },
+}
+
+impl Broker {
+    pub(super) fn told(&mut self, event: &Event, now: Duration) {
+        match event {
+            Event::Up | Event::Unblocked => *self = Self::Takes,
+            Event::Down { .. } => *self = Self::Away { since: now },
+            Event::Blocked(reason) => *self = Self::Blocks { since: now, reason: reason.clone() },
+            Event::Resolved { .. } | Event::Failed(_) => {}
+        }
+    }
+
+    /// `trouble`: why it is away, if the publisher knows.
+    pub(super) fn wait(&self, trouble: Option<String>, now: Duration) -> Option<Wait> {
+        let (since, what) = match self {
+            Self::Takes => return None,
+            Self::Away { since } => {
+                let why = trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
+                (*since, format!("the broker is not connected{why}"))
+            }
+            Self::Blocks { since, reason } => (*since, format!("the broker blocks publishers: {reason}")),
+        };
+        (now.saturating_sub(since) >= SHORT).then_some(Wait { writer: None, since, what })
+    }
+}
+
+impl Slot {
+    /// Notes what the lane halted at; it is shown for as long as the lane says so.
+    pub(super) fn halted(&mut self, key: Option<Key>, at: &str, now: Duration) {
+        tracing::warn!("writer {} waits at {at}", self.writer);
+        let wait = Wait { writer: Some(self.writer.clone()), since: now, what: format!("halted at {at}") };
+        self.halts.retain(|halt| halt.key.is_some() != key.is_some());
+        self.halts.push(Halt { key, wait });
+    }
+
+    /// What the lane is halted at.
+    pub(super) fn halts(&self) -> impl Iterator<Item = Wait> {
+        let holds = |halt: &&Halt| match halt.key {
+            Some(key) => self.lane.halted_at() == Some(key),
+            None => self.lane.is_halted_by_damage(),
+        };
+        self.halts.iter().filter(holds).map(|halt| halt.wait.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use zoutbox_format::checkpoint::Position;
+    use zoutbox_format::{Epoch, SegmentId, Sequence};
+    use zoutbox_relay_core::{Input, Item, LaneOptions, Output, ReadEnd};
+
+    use super::*;
+    use crate::publisher::Undeliverable;
+
+    const START: Duration = Duration::from_secs(100);
+
+    #[test]
+    fn a_broker_is_told_of_once_it_is_away_for_a_moment_or_blocks() {
+        let mut broker = Broker::Away { since: START };
+        let refused = || Some("refused".to_owned());
+        assert_eq!(broker.wait(refused(), START), None, "it is only starting");
+        let wait = |what: &str, since| Some(Wait { writer: None, since, what: what.into() });
+        let later = START + SHORT;
+        assert_eq!(broker.wait(refused(), later), wait("the broker is not connected: refused", START));
+        assert_eq!(broker.wait(None, later), wait("the broker is not connected", START));
+        broker.told(&Event::Up, later);
+        assert_eq!(broker.wait(refused(), later * 2), None);
+        broker.told(&Event::Blocked("low on memory".into()), later);
+        let blocks = wait("the broker blocks publishers: low on memory", later);
+        assert_eq!(broker.wait(None, later * 2), blocks);
+        broker.told(&Event::Unblocked, later);
+        assert_eq!(broker.wait(None, later * 2), None);
+        broker.told(&Event::Down { blame: None }, later);
+        assert_eq!(broker.wait(None, later * 2), wait("the broker is not connected", later));
+    }
+
+    /// A slot with one record published.
+    fn published() -> (Slot, Key) {
+        let mut slot = Slot::new(WriterId::new("orders").unwrap(), LaneOptions::default(), None);
+        let Some(Output::Read { generation, .. }) = slot.lane.poll(true, true, START) else {
+            panic!("a lane reads first")
+        };
+        let key = Key { epoch: Epoch::FIRST, sequence: Sequence::FIRST };
+        let segment = SegmentId { epoch: key.epoch, first_sequence: key.sequence };
+        let after = Position { segment, offset: 200, next_sequence: Sequence::new(2) };
+        let item = Item { key, size: 1, after, body: Bytes::from_static(b"x") };
+        slot.lane.handle(Input::Read { generation, items: vec![item], end: ReadEnd::CaughtUp }, START);
+        assert!(matches!(slot.lane.poll(true, true, START), Some(Output::Publish(_))));
+        (slot, key)
+    }
+
+    #[test]
+    fn a_lane_is_halted_at_a_record_until_that_is_confirmed() {
+        let (mut slot, key) = published();
+        let reason = Undeliverable::Unroutable("NO_ROUTE".into());
+        slot.lane.handle(Input::Returned { key, reason, can_die: true }, START);
+        slot.halted(Some(key), "orders/1/1: NO_ROUTE", START);
+        let waits: Vec<_> = slot.halts().map(|wait| (wait.what, wait.since)).collect();
+        assert_eq!(waits, [("halted at orders/1/1: NO_ROUTE".to_owned(), START)]);
+        slot.halted(Some(key), "orders/1/1: NO_ROUTE any more", START * 2);
+        assert_eq!(slot.halts().count(), 1, "one record, one wait");
+
+        let (mut resolved, key) = published();
+        resolved.halted(Some(key), "orders/1/1: NO_ROUTE", START);
+        resolved.lane.handle(Input::Settled(key), START);
+        assert_eq!(resolved.halts().count(), 0);
+    }
+}
