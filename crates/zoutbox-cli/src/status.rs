@@ -117,7 +117,9 @@ fn look(system: &System, root: &Path, patience: Duration) -> Result<Status, Fail
             }
         }
     }
-    waits.into_iter().for_each(|waits| status.add(waits));
+    if let Some(waits) = waits {
+        status.add(waits);
+    }
     Ok(status)
 }
 
