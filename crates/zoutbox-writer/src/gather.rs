@@ -2,7 +2,7 @@
 //!
 //! Callers that wait for their records come back right after a commit, but not before the next one has been taken: left alone,
 //! half of them share each sync with nobody of the other half. So the commit thread waits for those it has just woken, for
-//! at most half the time a commit takes, and only as long as that pays:
+//! at most half the time a commit takes and never for long, and only as long as that pays:
 //!
 //! ```text
 //!   without waiting   before / S          records a second, S being the time of a commit
@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// Below this a timer is too coarse to wait by.
 const SHORTEST: Duration = Duration::from_micros(20);
+/// A commit that waited for a server says nothing about the next one; and whom it kept waiting may have gone.
+const LONGEST: Duration = Duration::from_millis(50);
 const MOST_CREDIT: i32 = 8;
 /// So many commits after waiting stopped to pay, it is tried again.
 const PROBE: u32 = 256;
@@ -34,7 +36,7 @@ impl Gather {
 
     /// With how many records, or after how long, to commit; `None` for at once.
     pub(crate) fn plan(&mut self, waiting: usize) -> Option<(usize, Duration)> {
-        let patience = self.commit / 2;
+        let patience = (self.commit / 2).min(LONGEST);
         if waiting >= self.expected || patience < SHORTEST {
             return None;
         }
@@ -85,6 +87,13 @@ mod tests {
         assert_eq!(gather.plan(62), None, "all are there");
         gather.committed(32, Duration::from_micros(5), 30);
         assert_eq!(gather.plan(30), None, "not worth a timer");
+    }
+
+    #[test]
+    fn after_a_commit_that_hung_nobody_waits_long_for_who_may_have_gone() {
+        let mut gather = Gather::new();
+        gather.committed(32, Duration::from_mins(20), 30);
+        assert_eq!(gather.plan(1), Some((62, LONGEST)));
     }
 
     #[test]

@@ -23,8 +23,7 @@ impl Waiting {
     /// Keeps a group that found no room, in `place`: maybe not for the first time.
     pub(crate) fn keep(place: &mut Option<Self>, group: Group, full: WriterError, now: Duration) {
         if let Some(waiting) = place {
-            waiting.group = Some(group);
-            waiting.full = full;
+            (waiting.group, waiting.full) = (Some(group), full);
         } else {
             tracing::warn!(error = %full, "the share is full: nothing more becomes durable");
             *place = Some(Self { group: Some(group), full, since: now, pause: FIRST_PAUSE });

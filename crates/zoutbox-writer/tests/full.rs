@@ -283,7 +283,26 @@ fn at_a_limit_try_append_never_waits() {
     let writer = world.open(Options { memory_limit: 2000, ..blocks() }).unwrap();
     world.disk.hold(Some((Operation::Write, "next-")));
     let first = writer.try_append(&record(vec![0; 1500])).unwrap();
-    assert_eq!(writer.try_append(&record(vec![0; 1500])).unwrap_err().kind(), ErrorKind::Full);
+    let (refused, writer) = ends(move || (writer.try_append(&record(vec![0; 1500])).map(drop), writer));
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Full);
     world.disk.hold(None);
     ends(move || first.wait()).unwrap();
+    ends(move || writer.close()).unwrap();
+}
+
+#[test]
+fn what_waited_and_became_durable_makes_no_later_append_unknown() {
+    let world = World::new();
+    let mut writer = world.stepped(blocks()).unwrap();
+    put(&mut writer, "a").unwrap();
+    world.disk.fail(Operation::Sync, ".open", 0, 1, Io::QuotaExceeded);
+    world.disk.fail(Operation::Create, "next-", 0, 2, Io::QuotaExceeded);
+    drop(writer.append(&record("b")).unwrap());
+    while writer.step() {}
+    world.clock.advance(Duration::from_hours(1));
+    writer.tick();
+    world.disk.fail(Operation::Write, "next-", 0, 1, Io::Other);
+    let error = put(&mut writer, "c").unwrap_err();
+    assert!(error.kind() != ErrorKind::Unknown, "it is nowhere: {error}");
+    assert_eq!(put(&mut writer, "d").unwrap(), id(1, 3));
 }
