@@ -244,7 +244,8 @@ Fields of --json, one object:
     holder                     {epoch, host, pid} that took the writer's lock last, or null
     damages                    as in zoutbox verify --json
     answers                    false if its files do not answer; all above but writer and damages is null then
-    waits                      what it waits for, each {what, since_ms}: a text, and milliseconds since 1970-01-01 UTC
+    waits                      what it waits for, each {what, since_ms, relay_epoch}: a text, milliseconds since 1970-01-01
+                               UTC, and the epoch of the relay that says so, or null: status itself met it
   notes                        strings: what else is worth knowing, such as a file that could not be understood
 
 Exit codes: 0 also if damages or waits are listed; 66 not a share; 75 not everything answered; more: zoutbox --help";

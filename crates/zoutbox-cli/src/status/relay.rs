@@ -27,7 +27,6 @@ pub(super) struct WaitJson {
     pub(super) what: String,
     pub(super) since_ms: u64,
     /// Of the relay that says so; `None`: this program does.
-    #[serde(skip)]
     pub(super) relay_epoch: Option<u64>,
 }
 

@@ -83,6 +83,7 @@ fn a_lane_that_does_not_answer_is_shown_as_that_and_the_others_as_always() {
         assert!(sound[field].is_number(), "{field}");
     }
     assert_eq!(silent["waits"][0]["what"], "the share does not answer this host: looking at writer orders");
+    assert!(silent["waits"][0]["relay_epoch"].is_null() && silent["waits"][0].get("relay_epoch").is_some());
     assert!(silent["waits"][0]["since_ms"].as_u64() <= Some(world.system.clock.now_ms()));
     assert_eq!(
         (&sound["answers"], &sound["durable"], &sound["waits"]),

@@ -191,6 +191,7 @@ fn what_the_relay_waits_for_is_told_below_the_table_and_with_its_lane() {
         };
         assert_eq!(whats(&status["writers"][0]), ["halted at orders/1/5: no queue takes it"]);
         assert!(status["writers"][0]["waits"][0]["since_ms"].as_u64() > Some(1_700_000_000_000));
+        assert_eq!(status["writers"][0]["waits"][0]["relay_epoch"], 3);
         assert_eq!(whats(&status["writers"][1]), Vec::<String>::new());
         let gone = "gone: the share does not answer: reading writer gone";
         assert_eq!(whats(&status["relay"]), ["the broker is not connected: refused", gone]);

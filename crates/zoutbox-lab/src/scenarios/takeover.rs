@@ -172,7 +172,7 @@ fn status_says_who_waits() {
     share.remove();
 }
 
-/// What status says of the lane that does not answer.
+/// What status itself met at the lane that does not answer.
 fn silent_lane(share: &Share, relay: &Running) -> String {
     let start = Instant::now();
     loop {
@@ -180,7 +180,9 @@ fn silent_lane(share: &Share, relay: &Running) -> String {
         let waits = status.pointer("/writers/0/waits").and_then(serde_json::Value::as_array).cloned();
         let whats = waits.unwrap_or_default().into_iter();
         let mut whats = whats.filter_map(|wait| Some(wait.get("what")?.as_str()?.to_owned()));
-        if let Some(silent) = whats.find(|what| what.contains("does not answer") && what.contains("orders")) {
+        if let Some(silent) =
+            whats.find(|what| what.contains("does not answer this host") && what.contains("orders"))
+        {
             return silent;
         }
         assert!(start.elapsed() < LONG, "status: {status}; the relay: {}", relay.errors());
