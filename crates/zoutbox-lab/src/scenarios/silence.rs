@@ -6,12 +6,15 @@ use libtest_mimic::Trial;
 
 use super::trial;
 use super::visibility::relay;
-use crate::hosts::{ALPHA, Away, GAMMA, NFS_4_2, Share};
-use crate::process::LONG;
+use crate::hosts::{ALPHA, Away, BETA, GAMMA, NFS_4_2, Share};
+use crate::process::{LONG, finish};
 use crate::producer::Producer;
 
 pub(super) fn trials() -> Vec<Trial> {
-    vec![trial("silence: a relay whose server answers nothing says so, and stops on SIGTERM", silence)]
+    vec![trial(
+        "silence: a relay whose server answers nothing says so, and stops on SIGTERM; status says so, and ends",
+        silence,
+    )]
 }
 
 fn silence() {
@@ -21,6 +24,11 @@ fn silence() {
     relay.wait_for_lines(20);
     let away = Away::server();
     relay.wait_for_error("the share does not answer");
+    let status =
+        finish(BETA.command("zoutbox").args(["status", "--patience", "1", "--root"]).arg(share.on(BETA)));
+    println!("status ended with {}: {}", status.status, status.errors.trim());
+    status.exited(75);
+    assert!(status.errors.contains("the share does not answer this host"), "{}", status.errors);
     relay.terminate();
     relay.wait_for_error("stopped: published");
     // Linux keeps a process in a sync until the server answers.

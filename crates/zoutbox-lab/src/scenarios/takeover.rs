@@ -1,7 +1,5 @@
 //! A producer's host is cut off while it holds its writer's lock.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
@@ -9,7 +7,7 @@ use libtest_mimic::Trial;
 use super::trial;
 use super::visibility::relay;
 use crate::hosts::{ALPHA, BETA, GAMMA, NFS_4_2, Share};
-use crate::process::{LONG, Running, finish};
+use crate::process::LONG;
 use crate::producer::{Producer, assert_all_there, log};
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -20,7 +18,6 @@ pub(super) fn trials() -> Vec<Trial> {
             cut_off,
         ),
         trial("takeover: a producer that is cut off holds up nobody else's records", others_go_on),
-        trial("takeover: status says which lane waits for a host that is cut off", status_says_who_waits),
     ]
 }
 
@@ -135,92 +132,4 @@ fn others_go_on() {
     }
     relay.stop().succeeded();
     share.remove();
-}
-
-/// What the cut-off host was promised about its file, the server takes back before it lets another host open it: that open hangs for
-/// about a lease.
-fn status_says_who_waits() {
-    let share = Share::new("waits", NFS_4_2);
-    let pause = Duration::from_millis(20);
-    let producers = [(ALPHA, "orders"), (BETA, "payments")]
-        .map(|(host, writer)| Producer::start(host, &share, writer, &[], pause));
-    for producer in &producers {
-        producer.running.wait_for_lines(50);
-    }
-    let cut = ALPHA.cut();
-    let told = Told::watch(&share);
-    let relay = relay(GAMMA, &share, &[]);
-    println!("status said: {}", silent_lane(&share, &relay));
-    let printed = relay.lines().iter().filter(|(_, line)| line.contains("\"id\":\"payments/")).count();
-    assert!(printed >= 50, "the other lane waits too: {printed}");
-    cut.heal();
-    let [orders, payments] = producers;
-    let acked = [("payments", payments.finish()), ("orders", orders.acked())];
-    drop(orders);
-    for (writer, acked) in acked {
-        let last = format!("\"id\":\"{}\"", acked.last().unwrap().0);
-        relay.wait_for("all is relayed", || relay.lines().iter().any(|(_, line)| line.contains(&last)));
-        assert_all_there(&acked, &log(GAMMA, &share, writer));
-    }
-    // A call that took less than 5 s is nothing to tell.
-    let took_long = relay.errors().contains("reading writer orders has taken");
-    println!("the relay {} 5 s for the lane", if took_long { "waited more than" } else { "did not wait" });
-    assert_eq!(told.was_told(), took_long, "{}", relay.errors());
-    let after = status(&share);
-    assert_eq!(after.pointer("/writers/0/waits"), Some(&serde_json::json!([])), "{after}");
-    relay.stop().succeeded();
-    share.remove();
-}
-
-/// What status itself met at the lane that does not answer.
-fn silent_lane(share: &Share, relay: &Running) -> String {
-    let start = Instant::now();
-    loop {
-        let status = status(share);
-        let waits = status.pointer("/writers/0/waits").and_then(serde_json::Value::as_array).cloned();
-        let whats = waits.unwrap_or_default().into_iter();
-        let mut whats = whats.filter_map(|wait| Some(wait.get("what")?.as_str()?.to_owned()));
-        if let Some(silent) =
-            whats.find(|what| what.contains("does not answer this host") && what.contains("orders"))
-        {
-            return silent;
-        }
-        assert!(start.elapsed() < LONG, "status: {status}; the relay: {}", relay.errors());
-    }
-}
-
-/// Whether `relay/waits` ever said that the lane waits for the share, as the server has the file.
-struct Told {
-    seen: Arc<AtomicBool>,
-    over: Arc<AtomicBool>,
-}
-
-impl Told {
-    fn watch(share: &Share) -> Self {
-        let (seen, over) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
-        let (its_seen, its_over, waits) = (seen.clone(), over.clone(), share.on_server().join("relay/waits"));
-        std::thread::spawn(move || {
-            while !its_over.load(Ordering::Relaxed) {
-                let said = std::fs::read_to_string(&waits).unwrap_or_default();
-                if said.contains("does not answer") && said.contains("writer orders") {
-                    its_seen.store(true, Ordering::Relaxed);
-                }
-                std::thread::sleep(Duration::from_millis(50));
-            }
-        });
-        Self { seen, over }
-    }
-
-    fn was_told(self) -> bool {
-        self.over.store(true, Ordering::Relaxed);
-        self.seen.load(Ordering::Relaxed)
-    }
-}
-
-/// `orders` is the first lane.
-fn status(share: &Share) -> serde_json::Value {
-    let mut status = BETA.command("zoutbox");
-    let said = finish(status.args(["status", "--json", "--patience", "1", "--root"]).arg(share.on(BETA)));
-    assert!(matches!(said.status.code(), Some(0 | 75)), "{}", said.errors);
-    serde_json::from_str(&said.lines.first().expect("a line").1).unwrap()
 }
