@@ -18,6 +18,9 @@ pub enum IdentityError {
     /// Not a record id.
     #[error("'{0}' is not a record id: writer/epoch/sequence")]
     Record(String),
+    /// Not a segment id.
+    #[error("'{0}' is not a segment id: epoch-sequence")]
+    Segment(String),
 }
 
 /// The name of a producer of one ordered sequence: `[a-z0-9][a-z0-9._-]{0,63}`.
@@ -210,6 +213,19 @@ pub struct SegmentId {
 impl fmt::Display for SegmentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.epoch, self.first_sequence)
+    }
+}
+
+impl FromStr for SegmentId {
+    type Err = IdentityError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = || {
+            let (epoch, first) = text.split_once('-')?;
+            let first_sequence = Sequence(positive(first)?);
+            Some(Self { epoch: Epoch(positive(epoch)?), first_sequence })
+        };
+        parse().ok_or_else(|| IdentityError::Segment(shown(text)))
     }
 }
 

@@ -9,6 +9,8 @@
 //!        relay/checkpoints/<writer>
 //!        dead/<writer>/<epoch>-<sequence>.json
 //!        archive/<writer>/<epoch>-<first sequence>.seg
+//!        payloads/<writer>/<yyyy>/<mm>/<dd>/<hh>/<id>
+//!        consumers/<name>
 //! ```
 //!
 //! Numbers in segment names are decimal and padded to 20 digits, so that a plain listing is in order.
@@ -16,6 +18,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::identity::{Epoch, SegmentId, Sequence, WriterId};
+use crate::payload::PayloadName;
 
 /// The share marker's name below the root.
 pub const MARKER: &str = "zoutbox.json";
@@ -122,6 +125,36 @@ impl Layout {
     #[must_use]
     pub fn archive(&self, writer: &WriterId) -> PathBuf {
         self.archives().join(writer.as_str())
+    }
+
+    /// The directory that holds one directory of large payloads per writer.
+    #[must_use]
+    pub fn all_payloads(&self) -> PathBuf {
+        self.root.join("payloads")
+    }
+
+    /// One writer's large payloads.
+    #[must_use]
+    pub fn payloads(&self, writer: &WriterId) -> PathBuf {
+        self.all_payloads().join(writer.as_str())
+    }
+
+    /// A large payload.
+    #[must_use]
+    pub fn payload(&self, name: &PayloadName) -> PathBuf {
+        self.root.join(name.to_string())
+    }
+
+    /// The directory of the consumers that registered.
+    #[must_use]
+    pub fn consumers(&self) -> PathBuf {
+        self.root.join("consumers")
+    }
+
+    /// One consumer's progress. A consumer's name has the form of a writer id.
+    #[must_use]
+    pub fn consumer(&self, name: &WriterId) -> PathBuf {
+        self.consumers().join(name.as_str())
     }
 }
 

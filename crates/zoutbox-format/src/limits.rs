@@ -21,5 +21,9 @@ pub const MAX_HEADER_BYTES: usize = 64 * 1024;
 pub const MAX_BODY: usize = MAX_PAYLOAD + 128 * 1024;
 /// The longest writer id, in bytes.
 pub const MAX_WRITER_ID: usize = 64;
+/// The most bytes that one pointer leads to: one frame of the largest record.
+pub const MAX_POINTED: u32 = 28 + 16_908_288;
+
+const _: () = assert!(MAX_POINTED as usize == crate::frame::FRAME_HEADER_LENGTH + MAX_BODY);
 /// Record headers with this prefix belong to zoutbox; an application may not set them.
 pub const RESERVED_HEADER_PREFIX: &str = "zoutbox-";

@@ -14,6 +14,7 @@ use crate::limits::{
     MAX_CONTENT_TYPE, MAX_HEADER_BYTES, MAX_HEADER_NAME, MAX_HEADERS, MAX_ID, MAX_KEY, MAX_PAYLOAD,
     MAX_TOPIC, RESERVED_HEADER_PREFIX,
 };
+use crate::payload::{CRC_HEADER, PATH_HEADER, PayloadReference, SIZE_HEADER};
 
 /// Why a record can't be appended, or bytes are no record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +35,9 @@ pub enum RecordError {
     /// A header name that is empty or stands twice.
     #[error("header name '{0}' is empty or stands twice")]
     HeaderName(String),
+    /// The headers that name a large payload do not, or the record has a payload of its own besides.
+    #[error("not a reference to a large payload: {0}")]
+    Reference(&'static str),
     /// The bytes are no record.
     #[error("not a record: {0}")]
     Malformed(String),
@@ -65,11 +69,18 @@ impl<'a> RecordRef<'a> {
         self.payload
     }
 
+    /// Where the application's bytes lie, if they are in a file of their own; [`RecordRef::payload`] is then empty.
+    #[must_use]
+    pub fn large_payload(&self) -> Option<PayloadReference> {
+        // Whoever made this value has checked it.
+        PayloadReference::from_headers(|name| self.headers.get(name)).ok().flatten()
+    }
+
     /// Decodes a data frame's body.
     ///
     /// # Errors
     /// [`RecordError::Malformed`] for anything that is not exactly one record, [`RecordError::TooLong`] for one
-    /// beyond the limits.
+    /// beyond the limits, [`RecordError::Reference`] for one that names a large payload, and does it wrong.
     pub fn decode(body: &'a [u8]) -> Result<Self, RecordError> {
         let record: Self = rmp_serde::from_slice(body).map_err(|e| RecordError::Malformed(e.to_string()))?;
         // The payload is the last field and borrowed, so it must end where the body ends.
@@ -85,6 +96,27 @@ impl<'a> RecordRef<'a> {
     /// # Errors
     /// When a field is beyond its limit or a header name is not allowed; `out` is then unchanged.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), RecordError> {
+        if let Some((name, _)) = self.headers.0.iter().find(|(name, _)| is_reserved(name)) {
+            return Err(RecordError::ReservedHeader((*name).into()));
+        }
+        self.write(out)
+    }
+
+    /// As [`RecordRef::encode`], for a record whose bytes lie in a file of their own.
+    ///
+    /// # Errors
+    /// As [`RecordRef::encode`]; [`RecordError::Reference`] when the record has a payload as well.
+    pub fn encode_with(&self, large: &PayloadReference, out: &mut Vec<u8>) -> Result<(), RecordError> {
+        if let Some((name, _)) = self.headers.0.iter().find(|(name, _)| is_reserved(name)) {
+            return Err(RecordError::ReservedHeader((*name).into()));
+        }
+        let reference = large.headers();
+        let mut named = self.clone();
+        named.headers.0.extend(reference.iter().map(|(name, value)| (*name, value.as_str())));
+        named.write(out)
+    }
+
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), RecordError> {
         self.check()?;
         out.reserve(self.payload.len() + self.topic.len() + 64);
         rmp_serde::encode::write(out, self).map_err(|e| RecordError::Malformed(e.to_string()))
@@ -96,7 +128,18 @@ impl<'a> RecordRef<'a> {
         within("key", self.key.map_or(0, str::len), MAX_KEY)?;
         within("id", self.id.map_or(0, str::len), MAX_ID)?;
         within("content type", self.content_type.map_or(0, str::len), MAX_CONTENT_TYPE)?;
-        self.headers.check()
+        self.headers.check()?;
+        // Without a reserved header, as most are, there is nothing to look up.
+        let names_one = self.headers.0.iter().any(|(name, _)| is_reserved(name));
+        match names_one.then(|| PayloadReference::from_headers(|name| self.headers.get(name))) {
+            Some(Err(_) | Ok(None)) => {
+                Err(RecordError::Reference("its three headers are not all there and sound"))
+            }
+            Some(Ok(Some(_))) if !self.payload.is_empty() => {
+                Err(RecordError::Reference("the record has a payload of its own as well"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -104,7 +147,17 @@ impl<'a> RecordRef<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Headers<'a>(pub Vec<(&'a str, &'a str)>);
 
-impl Headers<'_> {
+fn is_reserved(name: &str) -> bool {
+    name.starts_with(RESERVED_HEADER_PREFIX)
+}
+
+impl<'a> Headers<'a> {
+    /// The value of the header `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().find(|(other, _)| *other == name).map(|(_, value)| *value)
+    }
+
     fn check(&self) -> Result<(), RecordError> {
         within("number of headers", self.0.len(), MAX_HEADERS)?;
         let bytes = self.0.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -112,7 +165,7 @@ impl Headers<'_> {
         let mut names: Vec<&str> = self.0.iter().map(|(name, _)| *name).collect();
         for name in &names {
             within("header name", name.len(), MAX_HEADER_NAME)?;
-            if name.starts_with(RESERVED_HEADER_PREFIX) {
+            if is_reserved(name) && ![PATH_HEADER, SIZE_HEADER, CRC_HEADER].contains(name) {
                 return Err(RecordError::ReservedHeader((*name).into()));
             }
         }
@@ -253,6 +306,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::payload::PayloadName;
     use proptest::collection::{btree_map, vec};
     use proptest::option;
     use proptest::prelude::*;
@@ -282,6 +336,36 @@ mod tests {
         fn no_bytes_make_the_decoder_panic(body in vec(any::<u8>(), 0..200)) {
             drop(RecordRef::decode(&body));
         }
+    }
+
+    #[test]
+    fn only_zoutbox_names_a_large_payload_and_only_instead_of_a_payload() {
+        let name = PayloadName::parse("payloads/orders/2023/11/14/22/a").expect("valid");
+        let large = PayloadReference { name, size: 7, crc: 9 };
+        let record = Record::new("t", "").header("mine", "1");
+        let mut body = Vec::new();
+        record.borrowed(1).encode_with(&large, &mut body).expect("valid");
+        let decoded = RecordRef::decode(&body).expect("valid");
+        assert_eq!(decoded.large_payload(), Some(large.clone()));
+        assert_eq!((decoded.headers.get("mine"), decoded.payload().len()), (Some("1"), 0));
+        let refused = Record::new("t", "x").borrowed(1).encode_with(&large, &mut Vec::new());
+        assert!(matches!(refused, Err(RecordError::Reference(_))));
+        for (name, value) in large.headers() {
+            let forged = Record::new("t", "").header(name, value);
+            let refused = forged.borrowed(1).encode(&mut Vec::new());
+            assert!(matches!(refused, Err(RecordError::ReservedHeader(_))), "{name}");
+            let (at, length) = (body.windows(name.len()).position(|w| w == name.as_bytes()), name.len());
+            let mut other = body.clone();
+            other[at.expect("there") + length - 1] ^= 1;
+            assert!(RecordRef::decode(&other).is_err(), "{name}");
+        }
+        assert_eq!(RecordRef::decode(&plain()).expect("valid").large_payload(), None);
+    }
+
+    fn plain() -> Vec<u8> {
+        let mut body = Vec::new();
+        Record::new("t", "x").borrowed(1).encode(&mut body).expect("valid");
+        body
     }
 
     #[test]
