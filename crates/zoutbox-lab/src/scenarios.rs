@@ -1,5 +1,6 @@
 //! The promises, a test each. Each works on a share of its own and leaves hosts and server as it found them.
 
+mod delegation;
 mod delivery;
 mod doctor;
 mod limits;
@@ -34,6 +35,7 @@ pub(crate) fn all() -> Vec<Trial> {
         stale::trials(),
         setup::trials(),
         takeover::trials(),
+        delegation::trials(),
     ];
     groups.into_iter().flatten().collect()
 }
