@@ -99,7 +99,7 @@ pub(super) fn input(generation: u64, batch: Batch) -> (Input<Bytes, Undeliverabl
         body: record.body,
     });
     let (end, damage) = match batch.stop {
-        Stop::Budget => (ReadEnd::Budget, None),
+        Stop::Budget | Stop::Repeats { .. } => (ReadEnd::Budget, None),
         Stop::CaughtUp => (ReadEnd::CaughtUp, None),
         Stop::Damaged(damage) if damage.reason.is_newer_format() => (ReadEnd::Newer, Some(damage)),
         Stop::Damaged(damage) => (ReadEnd::Damaged, Some(damage)),
