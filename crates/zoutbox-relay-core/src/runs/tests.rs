@@ -278,7 +278,7 @@ proptest! {
 fn a_run_ends_at_another_topic_at_another_segment_and_at_a_gap() {
     let mut log = Log::default();
     log.commit(&[("many.a", 1); 3]).commit(&[("many.b", 1); 2]).commit(&[("other", 1), ("many.b", 1)]);
-    log.segment().commit(&[("many.b", 1); 2]).commit(&[("many.b", 1)]).commit(&[("many.b", 1)]);
+    log.segment().commit(&[("many.b", 1); 4]);
     log.records.remove(9);
     let mut out = Out::new(log, options(100, 10_000, MS));
     out.push(usize::MAX, MS);
