@@ -3,11 +3,10 @@
 //! A record is an array of seven: topic (str), key (str or nil), id (str or nil), timestamp (uint, ms since 1970),
 //! content type (str or nil), headers (map of str to str), payload (bin).
 
-use std::fmt;
+mod decode;
 
-use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use serde_bytes::Bytes;
 
 use crate::limits::{
@@ -44,7 +43,8 @@ pub enum RecordError {
 }
 
 /// A record that borrows its fields, as it is decoded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub struct RecordRef<'a> {
     /// Where it goes: the AMQP routing key.
     pub topic: &'a str,
@@ -57,7 +57,7 @@ pub struct RecordRef<'a> {
     /// The payload's media type.
     pub content_type: Option<&'a str>,
     /// The application's headers, in its order.
-    #[serde(borrow)]
+    #[cfg_attr(test, serde(borrow))]
     pub headers: Headers<'a>,
     payload: &'a Bytes,
 }
@@ -82,11 +82,7 @@ impl<'a> RecordRef<'a> {
     /// [`RecordError::Malformed`] for anything that is not exactly one record, [`RecordError::TooLong`] for one
     /// beyond the limits, [`RecordError::Reference`] for one that names a large payload, and does it wrong.
     pub fn decode(body: &'a [u8]) -> Result<Self, RecordError> {
-        let record: Self = rmp_serde::from_slice(body).map_err(|e| RecordError::Malformed(e.to_string()))?;
-        // The payload is the last field and borrowed, so it must end where the body ends.
-        if record.payload.as_ptr_range().end != body.as_ptr_range().end {
-            return Err(RecordError::Malformed("bytes behind the payload".into()));
-        }
+        let record = decode::decode(body)?;
         record.check()?;
         Ok(record)
     }
@@ -190,31 +186,6 @@ impl Serialize for Headers<'_> {
             map.serialize_entry(name, value)?;
         }
         map.end()
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Headers<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Headers<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "a map of at most {MAX_HEADERS} headers")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut headers = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    if headers.len() == MAX_HEADERS {
-                        return Err(serde::de::Error::custom("too many headers"));
-                    }
-                    headers.push(entry);
-                }
-                Ok(Headers(headers))
-            }
-        }
-        deserializer.deserialize_map(Entries)
     }
 }
 

@@ -9,10 +9,8 @@
 //!
 //! Both ways hold descriptors on what they have passed, so a directory that is exchanged for a link meanwhile changes nothing.
 
-use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
@@ -27,92 +25,80 @@ const DIRECTORY_FLAGS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFla
 const CONFINED: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
-/// Which way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// openat2(2), of Linux 5.6.
-    Kernel,
-    /// What openat2 does, in several calls.
-    Components,
-}
+/// From an open directory to an open file below it, by a path of which all components are names.
+type Way = fn(&OwnedFd, &Path) -> Result<OwnedFd, Errno>;
 
 /// Opens the regular file `relative` below `root` for reading.
 pub(crate) fn open(root: &Path, relative: &Path) -> Result<File, StorageError> {
-    match open_by(Way::Kernel, root, relative)? {
-        Some(file) => Ok(file),
-        None => {
-            let path = root.join(relative);
-            let lacking = || StorageError::io(Operation::Open, &path, io::ErrorKind::Unsupported.into());
-            open_by(Way::Components, root, relative)?.ok_or_else(lacking)
-        }
+    open_by(by_either, root, relative)
+}
+
+fn open_by(way: Way, root: &Path, relative: &Path) -> Result<File, StorageError> {
+    if !is_plain(relative) {
+        return Err(StorageError::Outside { root: root.to_owned(), path: relative.to_owned() });
+    }
+    let top = retry_on_intr(|| rustix::fs::openat(CWD, root, DIRECTORY_FLAGS, Mode::empty()))
+        .map_err(|e| StorageError::io(Operation::Open, root, e.into()))?;
+    let file = File::from(way(&top, relative).map_err(|error| explained(root, relative, error))?);
+    only_a_file(&file, &root.join(relative))?;
+    Ok(file)
+}
+
+/// Whether there are only names in it, and at least one: no `..`, no `/` in front.
+fn is_plain(relative: &Path) -> bool {
+    let mut parts = relative.components().peekable();
+    parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
+}
+
+fn by_either(top: &OwnedFd, relative: &Path) -> Result<OwnedFd, Errno> {
+    match by_kernel(top, relative) {
+        // Filters of older container runtimes refuse what they don't know with EPERM.
+        Err(Errno::NOSYS | Errno::PERM) => by_components(top, relative),
+        other => other,
     }
 }
 
-/// `None` when there is no such way here.
-fn open_by(way: Way, root: &Path, relative: &Path) -> Result<Option<File>, StorageError> {
-    let names = plain(relative)
-        .ok_or_else(|| StorageError::Outside { root: root.to_owned(), path: relative.to_owned() })?;
-    let top = retry_on_intr(|| rustix::fs::openat(CWD, root, DIRECTORY_FLAGS, Mode::empty()))
-        .map_err(|e| StorageError::io(Operation::Open, root, e.into()))?;
-    let opened = match way {
-        Way::Kernel => match by_kernel(&top, relative) {
-            // Filters of older container runtimes refuse what they don't know with EPERM.
-            Err(Errno::NOSYS | Errno::PERM) => return Ok(None),
-            other => other,
-        },
-        Way::Components => by_components(top, &names),
-    };
-    let file = File::from(opened.map_err(|error| explained(root, &names, error))?);
-    only_a_file(&file, &root.join(relative))?;
-    Ok(Some(file))
+/// openat2(2), of Linux 5.6.
+fn by_kernel(top: &OwnedFd, relative: &Path) -> Result<OwnedFd, Errno> {
+    retry_on_intr(|| rustix::fs::openat2(top, relative, file_flags(), Mode::empty(), CONFINED))
 }
 
-/// The path's components, if all of them are names: no `..`, no `/` in front.
-fn plain(relative: &Path) -> Option<Vec<&OsStr>> {
-    let name = |component| match component {
-        Component::Normal(name) => Some(name),
-        _ => None,
-    };
-    let names: Vec<_> = relative.components().map(name).collect::<Option<_>>()?;
-    (!names.is_empty()).then_some(names)
+/// What openat2 does, in several calls.
+fn by_components(top: &OwnedFd, relative: &Path) -> Result<OwnedFd, Errno> {
+    let mut above = top.try_clone().map_err(|_| Errno::MFILE)?;
+    let mut names = relative.components().peekable();
+    while let Some(name) = names.next() {
+        let last = names.peek().is_none();
+        let flags = if last { file_flags() } else { DIRECTORY_FLAGS | OFlags::NOFOLLOW };
+        above = retry_on_intr(|| rustix::fs::openat(&above, name.as_os_str(), flags, Mode::empty()))?;
+    }
+    Ok(above)
 }
 
 fn file_flags() -> OFlags {
     OPEN_FLAGS | OFlags::RDONLY | OFlags::CLOEXEC
 }
 
-fn by_kernel(top: impl AsFd, relative: &Path) -> Result<OwnedFd, Errno> {
-    retry_on_intr(|| rustix::fs::openat2(&top, relative, file_flags(), Mode::empty(), CONFINED))
-}
-
-fn by_components(top: OwnedFd, names: &[&OsStr]) -> Result<OwnedFd, Errno> {
-    let mut at = top;
-    for (index, name) in names.iter().enumerate() {
-        let last = index + 1 == names.len();
-        let flags = if last { file_flags() } else { DIRECTORY_FLAGS | OFlags::NOFOLLOW };
-        at = retry_on_intr(|| rustix::fs::openat(&at, *name, flags, Mode::empty()))?;
-    }
-    Ok(at)
-}
-
 /// The kernel says ELOOP, ENOTDIR, EXDEV or ENXIO; say what lies where instead. This looks at names once more and opens nothing.
-fn explained(root: &Path, names: &[&OsStr], error: Errno) -> StorageError {
-    let mut path = root.to_owned();
+fn explained(root: &Path, relative: &Path, error: Errno) -> StorageError {
     let strange = matches!(error, Errno::LOOP | Errno::NOTDIR | Errno::XDEV | Errno::NXIO);
-    for (index, name) in names.iter().enumerate() {
+    let mut path = root.to_owned();
+    let mut names = relative.components().peekable();
+    while let Some(name) = names.next().filter(|_| strange) {
         path.push(name);
-        let last = index + 1 == names.len();
-        let found = strange.then(|| std::fs::symlink_metadata(&path)).and_then(Result::ok);
-        match found.map(|metadata| file_kind(metadata.file_type())) {
-            Some(found) if last && found != FileKind::File => return StorageError::NotAFile { path, found },
-            Some(found) if !last && found != FileKind::Directory => {
+        let last = names.peek().is_none();
+        let Ok(metadata) = std::fs::symlink_metadata(&path) else { break };
+        match file_kind(metadata.file_type()) {
+            found if last && found != FileKind::File => return StorageError::NotAFile { path, found },
+            found if !last && found != FileKind::Directory => {
                 return StorageError::NotADirectory { path, found };
             }
             _ => {}
         }
     }
-    StorageError::io(Operation::Open, &path, error.into())
+    StorageError::io(Operation::Open, &root.join(relative), error.into())
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests lay files directly")]
 mod tests;
