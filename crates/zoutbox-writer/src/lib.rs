@@ -52,6 +52,7 @@ mod gather;
 mod limits;
 mod log;
 mod options;
+mod payload;
 mod prepare;
 mod queue;
 mod recover;

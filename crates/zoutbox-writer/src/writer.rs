@@ -1,5 +1,6 @@
 //! The writer as its callers see it, and the commit thread behind it.
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use zoutbox_format::{Record, WriterId};
 use zoutbox_storage::mount::trust;
-use zoutbox_storage::{ErrorKind, Share, StorageError, System};
+use zoutbox_storage::{DiskFile, ErrorKind, Share, StorageError, System};
 
 use crate::aside::{Aside, look};
 use crate::bell::Bell;
@@ -15,6 +16,7 @@ use crate::context::Context;
 use crate::error::WriterError;
 use crate::log::{Log, Start};
 use crate::options::{Options, WhenFull};
+use crate::payload::{Again, New, Payloads, Placed};
 use crate::queue::Group;
 use crate::recover::recover;
 use crate::shared::{Next, Shared};
@@ -30,6 +32,7 @@ use crate::waiting::Waiting;
 pub struct Writer {
     system: System,
     shared: Arc<Shared>,
+    payloads: Payloads,
     thread: Option<JoinHandle<Result<(), WriterError>>>,
 }
 
@@ -54,7 +57,7 @@ impl Writer {
         id: &str,
         options: Options,
     ) -> Result<Self, WriterError> {
-        let opened = Opened::new(system.clone(), root.as_ref(), id, options)?;
+        let (opened, payloads) = Opened::new(system.clone(), root.as_ref(), id, options)?;
         let shared = opened.shared.clone();
         let (ready, is_ready) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name("zoutbox-commit".into()).spawn(move || {
@@ -73,7 +76,7 @@ impl Writer {
         let thread = thread.map_err(|error| no_thread(root.as_ref(), error))?;
         match is_ready.recv() {
             Ok(error) => Err(no_thread(root.as_ref(), error)),
-            Err(_) => Ok(Self { system, shared, thread: Some(thread) }),
+            Err(_) => Ok(Self { system, shared, payloads, thread: Some(thread) }),
         }
     }
 
@@ -94,6 +97,36 @@ impl Writer {
     /// As [`Writer::append`].
     pub fn try_append(&self, record: &Record) -> Result<Ticket, WriterError> {
         append(&self.system, &self.shared, record, WhenFull::Fail)
+    }
+
+    /// Appends a record whose payload is read from `input` to its end, however long that is.
+    ///
+    /// At most [`Options::payload_threshold`] bytes become the record's own payload. More of them are written to a file of their own
+    /// on the share, with one buffer's memory (1 MiB, besides the threshold), while this call blocks; then the record is queued that
+    /// names the file. As with [`Writer::append`], it is durable when its ticket says so, and then the payload is, too.
+    ///
+    /// **Retries.** A record with an [id](Record::id) names its payload by it: 1 to 200 characters of `A-Z a-z 0-9 . _ -`, a letter
+    /// or digit first. An id stands for one payload for ever. Where a finished file of that id is found, left by a try that failed
+    /// or was killed, nothing is written again and nothing of it is read; `input` is read through all the same, for its size and
+    /// CRC, and its size must be the file's. The file is looked for in the directory of the record's
+    /// [time](Record::timestamp_ms), or if it has none, in those of this hour and of the 24 before; the record then gets a time in that
+    /// hour, whole hours before now. So a retry that repeats the time finds its file at any later date, and an append that gives it
+    /// looks in one place only. When a file was found, the call returns only when the record is durable and the file still there.
+    /// A record without an id gets a random one for its file, and is never found again.
+    ///
+    /// **Full.** A payload that does not fit (a quota, no space, or [`Options::min_free_space`] bytes would not stay free) fails with
+    /// an error of kind [full](ErrorKind::Full) and is removed, also with [`WhenFull::Block`]: its input can't be read twice. With an
+    /// id, an append that is refused later than that (closed, say) leaves its file for a retry.
+    ///
+    /// # Errors
+    /// Nothing is written before the record is found to be sound: [`WriterError::PayloadId`] for an id that can't name a payload,
+    /// [`WriterError::Record`] if the record has a payload of its own or is beyond a limit. Then, with the record definitely not
+    /// written: [`WriterError::Input`], [`WriterError::OtherPayload`] if the id's file has another size, [`WriterError::PayloadBusy`],
+    /// [`WriterError::Storage`], and those of [`Writer::append`]. And [`WriterError::PayloadGone`] if the record is durable and the
+    /// file that was found was removed meanwhile.
+    pub fn append_payload(&self, record: &Record, mut input: impl Read) -> Result<Ticket, WriterError> {
+        let appending = Appending { system: &self.system, shared: &self.shared, payloads: &self.payloads };
+        appending.append(record, &mut input, |ticket| drop(ticket.settled()))
     }
 
     /// Blocks until everything that was appended before is durable; on a full share, with [`WhenFull::Block`], until there is room.
@@ -144,6 +177,7 @@ impl Drop for Writer {
 pub struct Stepped {
     system: System,
     shared: Arc<Shared>,
+    payloads: Payloads,
     committer: Committer,
 }
 
@@ -158,10 +192,10 @@ impl Stepped {
         id: &str,
         options: Options,
     ) -> Result<Self, WriterError> {
-        let opened = Opened::new(system.clone(), root.as_ref(), id, options)?;
+        let (opened, payloads) = Opened::new(system.clone(), root.as_ref(), id, options)?;
         let shared = opened.shared.clone();
         let aside = Aside::in_place(opened.context.clone(), shared.clone());
-        Ok(Self { system, shared, committer: opened.committer(aside) })
+        Ok(Self { system, shared, payloads, committer: opened.committer(aside) })
     }
 
     /// As [`Writer::append`].
@@ -172,14 +206,23 @@ impl Stepped {
         append(&self.system, &self.shared, record, self.shared.when_full())
     }
 
+    /// As [`Writer::append_payload`]. Where that waits, because a file was found, this commits what is queued; a commit for which the
+    /// share has no room then fails instead of being tried again.
+    ///
+    /// # Errors
+    /// As [`Writer::append_payload`].
+    pub fn append_payload(&mut self, record: &Record, mut input: impl Read) -> Result<Ticket, WriterError> {
+        let Self { system, shared, payloads, committer } = self;
+        Appending { system, shared, payloads }.append(record, &mut input, |ticket| {
+            while ticket.outcome().is_none() && committer.step() {
+                committer.give_up();
+            }
+        })
+    }
+
     /// Tries to make one commit of what is queued; false when nothing is.
     pub fn step(&mut self) -> bool {
-        if self.committer.waiting.is_some() {
-            self.committer.try_again();
-            return true;
-        }
-        let group = self.shared.take();
-        group.map(|group| self.committer.commit(group)).is_some()
+        self.committer.step()
     }
 
     /// Makes the next segment's file ahead, as the second thread of a [`Writer`] would.
@@ -218,16 +261,19 @@ struct Opened {
 }
 
 impl Opened {
-    fn new(system: System, root: &Path, id: &str, options: Options) -> Result<Self, WriterError> {
+    fn new(system: System, root: &Path, id: &str, options: Options) -> Result<(Self, Payloads), WriterError> {
         options.validate()?;
         let writer = WriterId::new(id)?;
         let share = Share::open(&system, root)?;
-        let options = suited(&system, &share.layout.writer(&writer), options)?;
+        let write_size = trusted(&system, &share.layout.writer(&writer), &options)?;
+        let payloads = Payloads::new(&system, &share, &writer, &options, write_size);
+        let options = options.for_write_size(write_size);
         let shared = Arc::new(Shared::new(&writer, &options));
         let bell = options.doorbell.then(|| Bell::new(&system, &share, &writer));
         let recovered = recover(system, share, &writer, options)?;
         shared.found(&recovered.segments, look(&recovered.context));
-        Ok(Self { context: Arc::new(recovered.context), shared, start: recovered.start, bell })
+        let context = Arc::new(recovered.context);
+        Ok((Self { context, shared, start: recovered.start, bell }, payloads))
     }
 
     fn committer(self, aside: Aside) -> Committer {
@@ -237,16 +283,13 @@ impl Opened {
     }
 }
 
-/// The options as the mount allows them. Refuses a mount that breaks a promise.
-fn suited(system: &System, directory: &Path, options: Options) -> Result<Options, WriterError> {
+/// Refuses a mount that breaks a promise. Returns the most that it writes at a time, if it says so.
+fn trusted(system: &System, directory: &Path, options: &Options) -> Result<Option<u64>, WriterError> {
     let trusted = trust(&*system.disk, directory, options.accept_unsafe_mount)?;
     for warning in trusted.warnings {
         tracing::warn!("{warning}");
     }
-    Ok(match trusted.mount.and_then(|mount| mount.write_size()) {
-        Some(write_size) => options.for_write_size(write_size),
-        None => options,
-    })
+    Ok(trusted.mount.and_then(|mount| mount.write_size()))
 }
 
 /// Takes groups from the queue and commits them. However it ends, a panic included, no ticket stays without an outcome.
@@ -307,6 +350,16 @@ impl Committer {
                 self.finish_group(Outcome::Failed(error), took);
             }
         }
+    }
+
+    /// One commit, or one more try of the one that waits for room; false if there is nothing to commit.
+    fn step(&mut self) -> bool {
+        if self.waiting.is_some() {
+            self.try_again();
+            return true;
+        }
+        let group = self.shared.take();
+        group.map(|group| self.commit(group)).is_some()
     }
 
     fn waits(&self) -> bool {
@@ -376,7 +429,54 @@ fn append(
 ) -> Result<Ticket, WriterError> {
     let mut body = Vec::new();
     record.borrowed(system.clock.now_ms()).encode(&mut body)?;
-    shared.append(body, when_full, || system.clock.monotonic())
+    shared.append(body, None, when_full, || system.clock.monotonic())
+}
+
+/// What an append of a payload needs, with or without threads.
+struct Appending<'a> {
+    system: &'a System,
+    shared: &'a Shared,
+    payloads: &'a Payloads,
+}
+
+impl Appending<'_> {
+    /// `wait` returns when the ticket has an outcome.
+    fn append(
+        &self,
+        record: &Record,
+        input: &mut dyn Read,
+        wait: impl FnOnce(&Ticket),
+    ) -> Result<Ticket, WriterError> {
+        // Nobody should have to stream a payload to learn that.
+        self.shared.check_open()?;
+        match self.payloads.place(record, input)? {
+            Placed::Inline(record) => append(self.system, self.shared, &record, self.shared.when_full()),
+            Placed::New(New { body, file, nobody_elses }) => {
+                let queued = self.queue(body, Some(file));
+                if queued.is_err() {
+                    self.payloads.discard(nobody_elses);
+                }
+                queued
+            }
+            Placed::Again(again) => self.append_again(again, wait),
+        }
+    }
+
+    fn append_again(&self, again: Again, wait: impl FnOnce(&Ticket)) -> Result<Ticket, WriterError> {
+        let ticket = self.queue(again.body.clone(), None)?;
+        wait(&ticket);
+        // Whatever became of the record: where that is unknown, somebody may read it.
+        match (self.payloads.confirm(&again), ticket.outcome()) {
+            (Err(source), Some(Ok(record))) => {
+                Err(WriterError::PayloadGone { record, path: again.path.clone(), source: Box::new(source) })
+            }
+            _ => Ok(ticket),
+        }
+    }
+
+    fn queue(&self, body: Vec<u8>, held: Option<Box<dyn DiskFile>>) -> Result<Ticket, WriterError> {
+        self.shared.append(body, held, self.shared.when_full(), || self.system.clock.monotonic())
+    }
 }
 
 fn flush(shared: &Shared) -> Result<(), WriterError> {
