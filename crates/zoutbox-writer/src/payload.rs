@@ -273,19 +273,18 @@ impl Payloads {
         if !linked {
             return Ok(None);
         }
-        let file = disk.open(temporary.path(), OpenMode::Write)?;
-        self.lock(place, file, temporary).map(Some)
+        let file = match disk.open(temporary.path(), OpenMode::Write) {
+            Err(error) if error.is_missing() => return Ok(None),
+            other => other?,
+        };
+        self.lock(place, file, temporary)
     }
 
     /// Makes a file for what comes, durable but for its name.
     fn write(&self, place: &Place, input: &mut dyn Read) -> Result<(Held, Measured), WriterError> {
-        let disk = &self.system.disk;
-        let temporary = self.temporary(place)?;
-        let file =
-            self.hours.within(directory(&place.path), || disk.open(temporary.path(), OpenMode::CreateNew))?;
-        let held = self.lock(place, file, temporary)?;
+        let held = self.create(place)?;
         let stream = Stream {
-            disk: &**disk,
+            disk: &*self.system.disk,
             directory: directory(&place.path),
             file: &*held.file,
             min_free_space: self.min_free_space,
@@ -294,12 +293,25 @@ impl Payloads {
         Ok((held, measured))
     }
 
+    fn create(&self, place: &Place) -> Result<Held, WriterError> {
+        for _ in 0..ATTEMPTS {
+            let temporary = self.temporary(place)?;
+            let create = || self.system.disk.open(temporary.path(), OpenMode::CreateNew);
+            let file = self.hours.within(directory(&place.path), create)?;
+            if let Some(held) = self.lock(place, file, temporary)? {
+                return Ok(held);
+            }
+        }
+        Err(busy(&place.path))
+    }
+
+    /// Locks a file under its temporary name; `None` if a sweeper that looked at it before has removed that.
     fn lock(
         &self,
         place: &Place,
         file: Box<dyn DiskFile>,
         temporary: Temporary,
-    ) -> Result<Held, WriterError> {
+    ) -> Result<Option<Held>, WriterError> {
         let held = Held { file, temporary };
         let clock = &self.system.clock;
         let start = clock.monotonic();
@@ -309,7 +321,7 @@ impl Payloads {
             }
             clock.sleep(POLL);
         }
-        Ok(held)
+        Ok(self.size(held.path())?.is_some().then_some(held))
     }
 
     /// Gives a written file its name, or takes the one that has the name by now.
