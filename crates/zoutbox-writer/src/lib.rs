@@ -46,9 +46,11 @@
 mod aside;
 mod bell;
 mod claim;
+mod committer;
 mod context;
 mod error;
 mod gather;
+mod intake;
 mod limits;
 mod log;
 mod options;

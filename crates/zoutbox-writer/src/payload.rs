@@ -147,25 +147,20 @@ impl Payloads {
         let place = self.at(&id, record.timestamp_ms.unwrap_or(now_ms))?;
         // Whatever is wrong with the record, before anything is read or written.
         encode(record, &place, Measured { size: u64::MAX, crc: u32::MAX })?;
-        let mut head = Vec::new();
+        let mut first = Vec::new();
         let most = self.threshold.saturating_add(1);
-        (&mut input).take(most).read_to_end(&mut head).map_err(stream::unreadable)?;
-        if head.len() as u64 <= self.threshold {
-            return Ok(Placed::Inline(Record { payload: head, ..record.clone() }));
+        (&mut input).take(most).read_to_end(&mut first).map_err(stream::unreadable)?;
+        if first.len() as u64 <= self.threshold {
+            return Ok(Placed::Inline(Record { payload: first, ..record.clone() }));
         }
-        let mut input = head.as_slice().chain(input);
+        let mut input = first.as_slice().chain(input);
         let found = if record.id.is_some() { self.find(record, &id, now_ms)? } else { None };
-        let (place, measured, named) = match found {
-            Some((place, held)) => {
-                let measured = stream::measure(&mut input, self.piece)?;
-                (place, measured, Named::Again(held))
-            }
-            None => {
-                let (held, measured) = self.write(&place, &mut input)?;
-                let named = self.name(&place, held)?;
-                (place, measured, named)
-            }
-        };
+        if let Some((place, held)) = found {
+            let measured = stream::measure(&mut input, self.piece)?;
+            return self.settled(record, place, measured, Named::Again(held));
+        }
+        let (held, measured) = self.write(&place, &mut input)?;
+        let named = self.name(&place, held)?;
         self.settled(record, place, measured, named)
     }
 

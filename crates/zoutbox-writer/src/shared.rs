@@ -126,7 +126,9 @@ impl Shared {
             }
         }
         let ticket = state.queue.push(body);
-        held.into_iter().for_each(|file| state.queue.hold(file));
+        if let Some(file) = held {
+            state.queue.hold(file);
+        }
         let (waiting, full) = (state.queue.waiting(), state.queue.is_next_full());
         let wake = state.committer_wants.take_if(|wanted| waiting >= *wanted || full).is_some();
         drop(state);

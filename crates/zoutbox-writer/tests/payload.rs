@@ -1,6 +1,7 @@
 //! Large payloads as their callers see them.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't do its work fails")]
+#![expect(clippy::disallowed_methods, reason = "looks at real files as they are")]
 
 mod support;
 

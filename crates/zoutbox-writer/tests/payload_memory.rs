@@ -1,5 +1,6 @@
 //! How much memory a large payload takes. Alone in its process, so that the peak is its own.
 
+#![expect(clippy::expect_used, reason = "a test that can't do its work fails")]
 #![expect(clippy::disallowed_methods, reason = "the kernel tells in /proc")]
 
 mod support;

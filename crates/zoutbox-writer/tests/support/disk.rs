@@ -93,7 +93,7 @@ impl Default for MemoryDisk {
         let mount = "30 1 8:1 / /share rw,relatime - ext4 /dev/sda1 rw".to_owned();
         let root = BTreeSet::from([PathBuf::from("/")]);
         let (directories, durable_directories) = (root.clone(), root);
-        Self(Arc::new(Mutex::new(State { mount, directories, durable_directories, ..State::default() })))
+        Self(Arc::new(Mutex::new(State { directories, durable_directories, mount, ..State::default() })))
     }
 }
 
@@ -212,7 +212,8 @@ impl MemoryDisk {
             inode.unsynced.clear();
         }
         state.durable_names = state.names.clone();
-        state.durable_directories = state.directories.clone();
+        let state = &mut *state;
+        state.durable_directories.clone_from(&state.directories);
     }
 
     /// The power is cut. Of what was not synced, `survives` says change by change whether it is there afterwards; of a write, it
@@ -267,7 +268,7 @@ impl MemoryDisk {
         let state = &mut *state;
         if survive() {
             state.durable_names = state.names.clone();
-            state.durable_directories = state.directories.clone();
+            state.durable_directories.clone_from(&state.directories);
         }
         // What a directory held that is gone is gone with it. Sorted as they are, parents come first.
         let mut kept = BTreeSet::new();
