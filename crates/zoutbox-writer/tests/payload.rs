@@ -165,11 +165,11 @@ fn without_an_id_the_file_gets_a_random_one_and_nothing_is_looked_for() {
     world.clock.advance(3 * HOUR);
     world.disk.forget_calls();
     store(&mut writer, &record(""), Generated::new(2000)).unwrap();
-    let hour = Hour::of(world.clock.now_ms()).to_string();
-    let elsewhere = world.disk.calls().into_iter().find(|(operation, path)| {
-        *operation == Operation::Inspect && path.contains("payloads") && !path.contains(&hour)
-    });
-    assert_eq!(elsewhere, None);
+    let before = (1..=24).map(|hours| Hour::of(world.clock.now_ms() - hours * 3_600_000).to_string());
+    let before: Vec<_> = before.collect();
+    let calls = world.disk.calls().into_iter();
+    let elsewhere: Vec<_> = calls.filter(|(_, path)| before.iter().any(|hour| path.contains(hour))).collect();
+    assert_eq!(elsewhere, []);
     let names = world.payloads();
     assert_eq!(names.len(), 2, "{names:?}");
     assert!(names.iter().all(|name| name.rsplit('/').next().unwrap().len() == 32), "{names:?}");
@@ -240,6 +240,35 @@ fn another_size_under_the_same_id_is_refused_and_changes_nothing() {
         assert_eq!((world.payloads(), references(&world).len()), (before.clone(), 1));
     }
     check(&world, 9000);
+}
+
+/// The caller's mistake, and it is the later record's that pays for it: every reader sees that its CRC is not the payload's.
+#[test]
+fn other_bytes_of_the_same_size_under_the_same_id_change_nothing_that_is_there() {
+    let world = world();
+    let mut writer = world.stepped(options()).unwrap();
+    store(&mut writer, &named("a"), Generated::new(9000)).unwrap();
+    store(&mut writer, &named("a"), io::repeat(7).take(9000)).unwrap();
+    let references = references(&world);
+    let content = world.disk.content(&format!("{ROOT}/{}", references[0].name));
+    assert!(content == Generated::bytes(9000) && references[0].crc == crc32fast::hash(&content));
+    assert_eq!((&references[1].name, references[1].size), (&references[0].name, 9000));
+    assert_eq!(references[1].crc, crc32fast::hash(&[7; 9000]));
+}
+
+#[test]
+fn no_link_is_followed_on_the_way_to_a_payload() {
+    for root in test_roots() {
+        Share::init(&System::real(), &root).unwrap();
+        let elsewhere = root.join("elsewhere");
+        std::fs::create_dir(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, root.join("payloads").join(WRITER)).unwrap();
+        let options = Options { min_free_space: 0, ..options() };
+        let writer = Writer::open(&root, WRITER, options).unwrap();
+        let error = writer.append_payload(&named("a"), Generated::new(9000)).unwrap_err();
+        assert!(error.to_string().contains("a link or special file, not a directory"), "{error}");
+        assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0, "{}", root.label());
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use zoutbox_format::layout::Layout;
-use zoutbox_storage::{StorageError, System};
+use zoutbox_storage::{FileKind, Metadata, StorageError, System};
 
 /// payloads, writer, year, month, day, hour.
 const LEVELS: usize = 6;
@@ -60,7 +60,15 @@ impl Hours {
             directory.ancestors().take(LEVELS).take_while(|path| *path != self.root).collect();
         chain.reverse();
         for path in &chain {
-            disk.create_dir(path)?;
+            // Asked first: a server may refuse to make what is there to who may not make anything beside it. And no link is followed.
+            match disk.metadata(path) {
+                Ok(found) if found.kind == FileKind::Directory => {}
+                Ok(Metadata { kind: found, .. }) => {
+                    return Err(StorageError::NotADirectory { path: path.to_path_buf(), found });
+                }
+                Err(error) if error.is_missing() => disk.create_dir(path)?,
+                Err(error) => return Err(error),
+            }
         }
         chain.iter().filter_map(|path| path.parent()).try_for_each(|parent| disk.sync_dir(parent))
     }
