@@ -5,8 +5,8 @@
 #   scripts/test.sh PART...    these parts alone, in this order
 #   scripts/test.sh --help     the parts
 #
-# Needs cargo with rustfmt and clippy. RabbitMQ, PostgreSQL, a C compiler, git, python3 and shellcheck come from the distribution's
-# packages when they are missing, by root or by sudo; whoever has them needs neither. Reads no standard input, builds in cargo's own
+# Needs cargo with rustfmt and clippy. RabbitMQ, PostgreSQL, a C compiler, git, python3 with pika and msgpack, and shellcheck come from
+# the distribution's packages when they are missing, by root or by sudo; whoever has them needs neither. Reads no standard input, builds in cargo's own
 # target directory, and deletes nothing there.
 #
 # The lab waits most of its time, for leases and caches to expire, so among other parts it runs beside them; what it said comes at
@@ -69,6 +69,19 @@ need_command() { # COMMAND PACKAGE
     command -v "$1" >/dev/null || install_package "$1" "$2"
 }
 
+# The tests take the first Python that has them all: the one on the path may be another than the distribution's, which has its packages.
+need_python_modules() { # MODULE...
+    local python module all
+    all=$(IFS=, && printf '%s' "$*")
+    for python in python3 /usr/bin/python3; do
+        if "$python" -c "import $all" 2>/dev/null; then return; fi
+    done
+    for module in "$@"; do
+        /usr/bin/python3 -c "import $module" 2>/dev/null || install_package "$module for /usr/bin/python3" "python3-$module"
+    done
+    /usr/bin/python3 -c "import $all" || die "/usr/bin/python3 can't import $all, though the packages are there"
+}
+
 # -------------------------------------------------------------------------------------------------------------- parts
 
 part_format() {
@@ -103,6 +116,7 @@ part_unit() {
 part_integration() {
     need_command git git
     need_command python3 python3 # runs the format's reader in another language
+    need_python_modules pika msgpack # the consumer in another language, docs/consuming.md
     ./scripts/broker.sh install
     ./scripts/postgres.sh install
     # Tests run programs of other crates and examples too, and for `--test` cargo builds only the programs of the crate under test.
