@@ -17,6 +17,7 @@
 //! |---|---|
 //! | the handler says [`HandlerError::Retry`] | the same record again, later and later, and nothing behind it before; parked after [`ConsumerOptions::tries`] |
 //! | the handler says [`HandlerError::Poison`] | parked at once |
+//! | the handler says [`HandlerError::Trouble`] | the same record again, for ever: never the record's fault |
 //! | an earlier record of its writer and key is parked | parked behind it |
 //! | the inbox's database is locked, full or away | the same record again, for ever: never the record's fault |
 //! | the inbox is damaged, of a newer zoutbox, read-only | ends with the error |
@@ -47,6 +48,7 @@ mod link;
 mod message;
 mod observer;
 mod options;
+mod parker;
 mod shell;
 mod unpark;
 mod worker;
@@ -83,6 +85,41 @@ pub enum HandlerError<E> {
     /// It never will.
     #[error("{0}")]
     Poison(E),
+    /// It is not the record's fault: the database is full, locked or away, say. The same record again, for ever.
+    ///
+    /// The errors of `rusqlite` and `postgres` turn into this or into [`HandlerError::Retry`] by themselves, with `?`.
+    #[error("{0}")]
+    Trouble(E),
+}
+
+impl<E> HandlerError<E> {
+    /// By what can be done about an error of the database that the effect is applied in.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    fn of_database(kind: zoutbox_storage::ErrorKind, error: E) -> Self {
+        use zoutbox_storage::ErrorKind;
+        match kind {
+            // Waiting helps, or a person does: no other record would fare better.
+            ErrorKind::Retry | ErrorKind::Full | ErrorKind::Corrupt | ErrorKind::Missing => {
+                Self::Trouble(error)
+            }
+            // A statement that this record makes fail: a constraint, a value out of range.
+            _ => Self::Retry(error),
+        }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl<E: From<rusqlite::Error>> From<rusqlite::Error> for HandlerError<E> {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::of_database(crate::inbox::sqlite_kind(&error), error.into())
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl<E: From<postgres::Error>> From<postgres::Error> for HandlerError<E> {
+    fn from(error: postgres::Error) -> Self {
+        Self::of_database(crate::inbox::postgres_kind(&error), error.into())
+    }
 }
 
 /// What a consumer did until it was told to stop.

@@ -21,8 +21,12 @@ pub use memory::MemoryStore;
 pub use parked::{Head, OrderKey, Park, Parked, Unkeyed};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
+#[cfg(all(feature = "postgres", feature = "amqp"))]
+pub(crate) use postgres::kind as postgres_kind;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
+#[cfg(all(feature = "sqlite", feature = "amqp"))]
+pub(crate) use sqlite::kind as sqlite_kind;
 pub use store::{Row, Saved, Store, Work};
 pub use turn::Turn;
 pub use window::WindowError;

@@ -3,6 +3,7 @@
 //! ```text
 //!   handler: Retry  ─▶ again, later and later ─▶ after `tries`: park        the record's fault
 //!   handler: Poison ─────────────────────────────────────────▶ park
+//!   handler: Trouble
 //!   inbox: Retry, Full ─▶ again, later and later, for ever                  never the record's fault
 //!   inbox: Corrupt, Missing, Fatal, … ───────────────────────▶ stop
 //!   inbox: Unknown, Invalid ─────────────────────────────────▶ park         nobody can tell, or no such record
@@ -33,6 +34,8 @@ impl Policy {
 pub(super) enum Failed {
     Retry(String),
     Poison(String),
+    /// Of what the handler needs, and not of the record.
+    Trouble(String),
     Inbox(ErrorKind, String),
 }
 
@@ -70,7 +73,7 @@ impl Attempts {
                 }
                 Then::Again(policy.delay(self.handled))
             }
-            Failed::Inbox(ErrorKind::Retry | ErrorKind::Full, _) => {
+            Failed::Trouble(_) | Failed::Inbox(ErrorKind::Retry | ErrorKind::Full, _) => {
                 self.troubles = self.troubles.saturating_add(1);
                 Then::Again(policy.delay(self.troubles))
             }
@@ -125,6 +128,9 @@ mod tests {
         let mut attempts = Attempts::default();
         for kind in [ErrorKind::Retry, ErrorKind::Full].repeat(100) {
             assert!(matches!(attempts.then(&POLICY, Failed::Inbox(kind, String::new())), Then::Again(_)));
+        }
+        for _ in 0..100 {
+            assert!(matches!(attempts.then(&POLICY, Failed::Trouble(String::new())), Then::Again(_)));
         }
         assert_eq!(attempts.then(&POLICY, retry()), again(100));
         for kind in [ErrorKind::Corrupt, ErrorKind::Missing, ErrorKind::Fatal, ErrorKind::Fenced] {

@@ -16,6 +16,8 @@ pub(super) const TOPIC: &str = "zoutbox-parked-topic";
 const COPIES: [&str; 2] = ["CC", "BCC"];
 /// A reason has to fit into a frame with the other headers.
 const MOST_REASON: usize = 512;
+/// Beyond that a frame (131,072 bytes unless the broker wants less) may have no room for our notes and the other properties.
+const MOST_HEADERS: usize = 120_000;
 const PERSISTENT: u8 = 2;
 
 /// A message that came, and how to answer it.
@@ -133,7 +135,12 @@ impl Delivered {
     }
 }
 
+/// With our notes, if they fit: properties are one frame, and one that is too large ends the connection. No relay publishes
+/// headers that leave no room; what somebody else did is then set aside as it is.
 fn noted(properties: BasicProperties, mut headers: FieldTable, reason: &str, topic: &str) -> BasicProperties {
+    if size(&headers) > MOST_HEADERS {
+        return durable(properties, headers);
+    }
     headers.insert(REASON.into(), text(&one_line(reason, MOST_REASON)));
     headers.insert(TOPIC.into(), text(topic));
     durable(properties, headers)
@@ -173,6 +180,23 @@ fn durable(properties: BasicProperties, headers: FieldTable) -> BasicProperties 
         kept = kept.with_app_id(value.clone());
     }
     kept
+}
+
+/// At most so many bytes of a frame.
+fn size(headers: &FieldTable) -> usize {
+    headers.inner().iter().map(|(name, value)| 1 + name.as_str().len() + size_of_value(value)).sum()
+}
+
+fn size_of_value(value: &AMQPValue) -> usize {
+    const SIMPLE: usize = 10;
+    match value {
+        AMQPValue::LongString(text) => SIMPLE + text.as_bytes().len(),
+        AMQPValue::ShortString(text) => SIMPLE + text.as_str().len(),
+        AMQPValue::ByteArray(bytes) => SIMPLE + bytes.as_slice().len(),
+        AMQPValue::FieldArray(values) => SIMPLE + values.as_slice().iter().map(size_of_value).sum::<usize>(),
+        AMQPValue::FieldTable(table) => SIMPLE + size(table),
+        _ => SIMPLE,
+    }
 }
 
 fn header(value: &AMQPValue) -> Option<HeaderValue> {

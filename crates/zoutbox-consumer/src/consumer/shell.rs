@@ -18,9 +18,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
-use super::link::{Failure, Incoming, Link, Place, Unpublished, at_hand, describe};
+use super::link::{Failure, Incoming, Link, Place, at_hand, describe};
 use super::message::Delivered;
 use super::observer::{Telling, Told};
+use super::parker::Parker;
 use super::worker::{Inbound, Said};
 use super::{ConsumerError, Summary};
 
@@ -34,6 +35,7 @@ type Outcome = Result<Summary, ConsumerError>;
 
 pub(super) struct Shell {
     place: Place,
+    parker: Arc<Parker>,
     prefetch: u16,
     telling: Telling,
     inbound: Sender<Inbound>,
@@ -80,6 +82,7 @@ impl Shell {
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (ticking, number, outstanding, was_up) = (None, 0, 0, false);
         Self {
+            parker: Arc::new(Parker::new(place.clone())),
             place,
             prefetch,
             telling,
@@ -104,7 +107,7 @@ impl Shell {
             };
             match self.serve(&link, incoming).await {
                 End::Ended(outcome) => {
-                    link.close().await;
+                    tokio::join!(link.close(), self.parker.close());
                     return outcome;
                 }
                 End::Lost(reason) => {
@@ -240,15 +243,14 @@ impl Shell {
                 Ok(())
             }
             Some(Said::Park { link: of, outgoing, reply }) if of == now => {
-                let (answer, end) = match link.park(&outgoing).await {
-                    Ok(()) => (Ok(()), Ok(())),
-                    Err(Unpublished::Refused(reason)) => (Err(reason), Ok(())),
-                    Err(Unpublished::Lost(reason)) => (Err(reason.clone()), Err(End::Lost(reason))),
-                };
-                if reply.send(answer).is_err() {
-                    tracing::debug!("nobody waits for the confirm");
-                }
-                end
+                let parker = Arc::clone(&self.parker);
+                // Beside this: the broker may take its time, and what stops the consumer must not wait for it.
+                tokio::spawn(async move {
+                    if reply.send(parker.park(&outgoing).await).is_err() {
+                        tracing::debug!("nobody waits for the confirm");
+                    }
+                });
+                Ok(())
             }
             other => without_a_link(other).map_or(Ok(()), |outcome| Err(End::Ended(outcome))),
         }

@@ -62,6 +62,16 @@ enum Found {
     Bad(String),
 }
 
+/// What became of several records in one transaction.
+enum Together {
+    /// All are applied, or were before.
+    Applied,
+    /// Nothing is applied: each has to be looked at alone.
+    Alone,
+    /// The transaction ended within it: what the first so many did may be committed, and none is marked.
+    Unknown { ran: usize, reason: String },
+}
+
 /// What it is made of.
 pub(super) struct Parts<S, F> {
     pub(super) options: ConsumerOptions,
@@ -276,8 +286,12 @@ where
     }
 
     fn records(&mut self, delivered: &Delivered, records: &Records) -> Done {
-        if records.len() > 1 && self.all_at_once(records)? {
-            return Ok(());
+        if records.len() > 1 {
+            match self.all_at_once(records) {
+                Together::Applied => return Ok(()),
+                Together::Unknown { ran, reason } => return self.unknown(delivered, records, ran, &reason),
+                Together::Alone => {}
+            }
         }
         for record in records.iter() {
             self.still(delivered.link)?;
@@ -286,8 +300,21 @@ where
         Ok(())
     }
 
-    /// All records of a message in one transaction; `false` if they have to be looked at one by one.
-    fn all_at_once(&mut self, records: &Records) -> Result<bool, Leave> {
+    /// The effects of these may be committed, and nothing is marked: running them again could double them. A person decides.
+    fn unknown(&mut self, delivered: &Delivered, records: &Records, ran: usize, reason: &str) -> Done {
+        for record in records.iter().take(ran) {
+            let key = OrderKey::of(record.key, &record.identity.record, self.parts.options.unkeyed);
+            self.park(delivered, &record, (records.len(), &key), reason)?;
+        }
+        for record in records.iter().skip(ran) {
+            self.still(delivered.link)?;
+            self.record(delivered, &record, records.len())?;
+        }
+        Ok(())
+    }
+
+    /// All records of a message in one transaction.
+    fn all_at_once(&mut self, records: &Records) -> Together {
         let unkeyed = self.parts.options.unkeyed;
         let resolved: Vec<Resolved<'_>> = records.iter().collect();
         let all: Vec<(Identity, OrderKey)> = resolved
@@ -298,19 +325,26 @@ where
             })
             .collect();
         let Parts { inbox, handler, .. } = &mut self.parts;
-        let applied = inbox.apply_all(&all, |index, transaction| match resolved.get(index) {
-            Some(record) => handler(record, transaction).map_err(Some),
-            None => Err(None),
+        let mut ran = 0;
+        let applied = inbox.apply_all(&all, |index, transaction| {
+            ran = index.saturating_add(1);
+            match resolved.get(index) {
+                Some(record) => handler(record, transaction).map_err(Some),
+                None => Err(None),
+            }
         });
         match applied {
             Ok(Some(all)) => {
                 let duplicates = all.iter().filter(|applied| **applied == Applied::Duplicate).count() as u64;
                 self.summary.duplicates += duplicates;
                 self.summary.applied += (all.len() as u64).saturating_sub(duplicates);
-                Ok(true)
+                Together::Applied
+            }
+            Err(ApplyError::Inbox(error @ InboxError::TransactionEnded { .. })) => {
+                Together::Unknown { ran, reason: error.to_string() }
             }
             // Which one it was, and what is to be done with it, is found out one by one.
-            Ok(None) | Err(_) => Ok(false),
+            Ok(None) | Err(_) => Together::Alone,
         }
     }
 
@@ -464,13 +498,16 @@ fn failed<E: Display>(error: &ApplyError<HandlerError<E>>) -> Failed {
     match error {
         ApplyError::Effect(HandlerError::Retry(error)) => Failed::Retry(error.to_string()),
         ApplyError::Effect(HandlerError::Poison(error)) => Failed::Poison(error.to_string()),
+        ApplyError::Effect(HandlerError::Trouble(error)) => Failed::Trouble(error.to_string()),
         ApplyError::Inbox(error) => Failed::Inbox(error.kind(), error.to_string()),
     }
 }
 
 fn text<E: Display>(error: &ApplyError<HandlerError<E>>) -> String {
     match error {
-        ApplyError::Effect(HandlerError::Retry(error) | HandlerError::Poison(error)) => {
+        ApplyError::Effect(
+            HandlerError::Retry(error) | HandlerError::Poison(error) | HandlerError::Trouble(error),
+        ) => {
             format!("the handler failed: {}", one_line(&error.to_string(), MOST_REASON))
         }
         ApplyError::Inbox(error) => error.to_string(),

@@ -41,8 +41,10 @@ const SCHEMA: &str = "
         writer text NOT NULL,
         state bytea NOT NULL,
         PRIMARY KEY (consumer, share, writer)
-    ) WITH (fillfactor = 50);
-    CREATE TABLE zoutbox_inbox_parked (
+    ) WITH (fillfactor = 50);";
+/// Of the same version: who does not know it never looks at it, so it is added to databases that were made before there was parking.
+const PARKED_TABLE: &str = "
+    CREATE TABLE IF NOT EXISTS zoutbox_inbox_parked (
         consumer text NOT NULL,
         share bytea NOT NULL,
         writer text NOT NULL,
@@ -56,8 +58,8 @@ const SCHEMA: &str = "
     );";
 /// From `pg_class`, since only the use of a table makes a session hear of tables that others have made in the meantime.
 const TABLES: &str = "SELECT count(*) FROM pg_catalog.pg_class \
-    WHERE oid IN (to_regclass('zoutbox_inbox_schema'), to_regclass('zoutbox_inbox'), \
-    to_regclass('zoutbox_inbox_parked'))";
+    WHERE oid IN (to_regclass('zoutbox_inbox_schema'), to_regclass('zoutbox_inbox'))";
+const HAS_PARKED_TABLE: &str = "SELECT to_regclass('zoutbox_inbox_parked') IS NOT NULL";
 /// Two that make tables at once would both find that there are none. The number is `zoutbox` in ASCII.
 const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(34464399462920056)";
 const KNOWN: &str = "SELECT EXISTS (SELECT 1 FROM zoutbox_inbox WHERE consumer = $1)";
@@ -169,7 +171,9 @@ impl PostgresStore {
         client.batch_execute(SESSION).map_err(failed("prepare the connection"))?;
         let version = schema(&mut client).map_err(failed("read or make the inbox's tables"))?;
         match version {
-            Some(SCHEMA_VERSION) => {}
+            Some(SCHEMA_VERSION) => {
+                add_what_came_later(&mut client).map_err(failed("make the inbox's tables"))?;
+            }
             Some(found) if found > SCHEMA_VERSION => {
                 return Err(InboxError::Newer { database: database.clone(), found, known: SCHEMA_VERSION });
             }
@@ -197,11 +201,21 @@ fn schema(client: &mut Client) -> Result<Option<i64>, postgres::Error> {
             transaction.execute("INSERT INTO zoutbox_inbox_schema VALUES ($1)", &[&SCHEMA_VERSION])?;
         }
         transaction.commit()?;
-    } else if tables < 3 {
+    } else if tables == 1 {
         return Ok(None);
     }
     let version = client.query_opt("SELECT version FROM zoutbox_inbox_schema", &[])?;
     version.map(|row| row.try_get(0)).transpose()
+}
+
+fn add_what_came_later(client: &mut Client) -> Result<(), postgres::Error> {
+    if client.query_one(HAS_PARKED_TABLE, &[])?.try_get(0)? {
+        return Ok(());
+    }
+    let mut transaction = client.transaction()?;
+    transaction.batch_execute(ONE_AT_A_TIME)?;
+    transaction.batch_execute(PARKED_TABLE)?;
+    transaction.commit()
 }
 
 impl Store for PostgresStore {
@@ -373,7 +387,7 @@ pub(super) fn said(error: &postgres::Error) -> String {
 }
 
 /// What a caller can do about it.
-pub(super) fn kind(error: &postgres::Error) -> ErrorKind {
+pub(crate) fn kind(error: &postgres::Error) -> ErrorKind {
     let Some(code) = error.code() else {
         // No answer: the way to the server. An answer that can't be read, or a wrong URL, is no such thing.
         let broken = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());

@@ -25,6 +25,8 @@ use super::{ApplyError, Head, InboxError, Opened, Park, Parked, Row, Saved, Stor
 
 /// How long to wait for another transaction to end.
 const BUSY: Duration = Duration::from_secs(30);
+/// What a database in memory is called.
+const NAMELESS: &str = "an SQLite database";
 
 const SCHEMA: &str = "
     CREATE TABLE zoutbox_inbox_schema (version INTEGER NOT NULL) STRICT;
@@ -34,8 +36,10 @@ const SCHEMA: &str = "
         writer TEXT NOT NULL,
         state BLOB NOT NULL,
         PRIMARY KEY (consumer, share, writer)
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE zoutbox_inbox_parked (
+    ) STRICT, WITHOUT ROWID;";
+/// Of the same version: who does not know it never looks at it, so it is added to databases that were made before there was parking.
+const PARKED_TABLE: &str = "
+    CREATE TABLE IF NOT EXISTS zoutbox_inbox_parked (
         consumer TEXT NOT NULL,
         share BLOB NOT NULL,
         writer TEXT NOT NULL,
@@ -48,7 +52,9 @@ const SCHEMA: &str = "
         PRIMARY KEY (consumer, share, writer, key, epoch, sequence)
     ) STRICT, WITHOUT ROWID;";
 const TABLES: &str = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' \
-    AND name IN ('zoutbox_inbox_schema', 'zoutbox_inbox', 'zoutbox_inbox_parked')";
+    AND name IN ('zoutbox_inbox_schema', 'zoutbox_inbox')";
+const HAS_PARKED_TABLE: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema \
+    WHERE type = 'table' AND name = 'zoutbox_inbox_parked')";
 const ANY_PARKED: &str = "SELECT EXISTS (SELECT 1 FROM zoutbox_inbox_parked \
     WHERE consumer = ?1 AND share = ?2 AND writer = ?3)";
 const HEAD: &str = "SELECT epoch, sequence, segment FROM zoutbox_inbox_parked \
@@ -93,7 +99,7 @@ impl SqliteStore {
     /// # Errors
     /// Those of [`SqliteStore::open`].
     pub fn from_connection(connection: Connection) -> Result<Self, InboxError> {
-        let database = connection.path().filter(|path| !path.is_empty()).unwrap_or("an SQLite database");
+        let database = connection.path().filter(|path| !path.is_empty()).unwrap_or(NAMELESS);
         let database = database.to_owned();
         Self::prepare(connection, &database)
     }
@@ -108,7 +114,7 @@ impl SqliteStore {
             Some(version) if version > SCHEMA_VERSION => {
                 Err(InboxError::Newer { database: store.database, found: version, known: SCHEMA_VERSION })
             }
-            Some(SCHEMA_VERSION) => Ok(store),
+            Some(SCHEMA_VERSION) => store.add_what_came_later().map(|()| store),
             _ => Err(store.damaged("the inbox's tables have no version")),
         }
     }
@@ -143,7 +149,7 @@ impl SqliteStore {
         let tables: i64 = self.connection.query_row(TABLES, [], |row| row.get(0)).map_err(why)?;
         match tables {
             0 => Ok(None),
-            3 => {
+            2 => {
                 let version = "SELECT version FROM zoutbox_inbox_schema";
                 let version = self.connection.query_row(version, [], |row| row.get(0)).optional();
                 version
@@ -151,7 +157,7 @@ impl SqliteStore {
                     .map(Some)
                     .ok_or_else(|| self.damaged("the inbox's tables have no version"))
             }
-            _ => Err(self.damaged("one of the inbox's three tables is missing")),
+            _ => Err(self.damaged("one of the inbox's two tables is missing")),
         }
     }
 
@@ -170,6 +176,15 @@ impl SqliteStore {
             transaction.commit()
         };
         create().map_err(why)
+    }
+
+    fn add_what_came_later(&self) -> Result<(), InboxError> {
+        let why = |source| self.failed("make the inbox's tables", source);
+        // Asked first: making it takes the write lock, for which others in the database would have to wait.
+        if !self.connection.query_row(HAS_PARKED_TABLE, [], |row| row.get(0)).map_err(why)? {
+            self.connection.execute_batch(PARKED_TABLE).map_err(why)?;
+        }
+        Ok(())
     }
 
     fn failed(&self, doing: &'static str, source: rusqlite::Error) -> InboxError {
@@ -191,6 +206,11 @@ impl Store for SqliteStore {
     }
 
     const ROLLS_BACK: bool = true;
+
+    fn ended(transaction: &Transaction<'_>) -> Option<InboxError> {
+        let database = || transaction.path().filter(|path| !path.is_empty()).unwrap_or(NAMELESS).into();
+        transaction.is_autocommit().then(|| InboxError::TransactionEnded { database: database() })
+    }
 
     fn parked(&mut self, consumer: &str) -> Result<Vec<Parked>, InboxError> {
         let mut all = Vec::new();
@@ -314,7 +334,7 @@ fn unpark(
 }
 
 /// What a caller can do about it.
-pub(super) fn kind(error: &rusqlite::Error) -> ErrorKind {
+pub(crate) fn kind(error: &rusqlite::Error) -> ErrorKind {
     match error.sqlite_error_code() {
         Some(
             ErrorCode::DatabaseBusy

@@ -63,6 +63,13 @@ pub trait Store {
     /// Whether an effect that fails takes nothing with it: whether several can share a transaction.
     const ROLLS_BACK: bool;
 
+    /// Why the transaction has ended before its time, as far as that can be known without asking the database. Asked between the effects of
+    /// several records that share one: what would run behind the end would stand for itself.
+    fn ended(transaction: &Self::Transaction<'_>) -> Option<InboxError> {
+        let _: &Self::Transaction<'_> = transaction;
+        None
+    }
+
     /// All records that `consumer` has parked, in order.
     ///
     /// # Errors

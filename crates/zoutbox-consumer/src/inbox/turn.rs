@@ -76,6 +76,7 @@ impl<S: Store> Inbox<S> {
     ///
     /// # Errors
     /// Those of [`Inbox::apply`], of the first record that has one; then none is applied or marked. [`InboxError::Mixed`].
+    /// [`InboxError::TransactionEnded`] concerns every record whose effect has run: what it did may be committed.
     pub fn apply_all<E>(
         &mut self,
         records: &[(Identity, OrderKey)],
@@ -107,6 +108,9 @@ impl<S: Store> Inbox<S> {
                     Seen::Forgotten(horizon) => return Err(forgotten(identity, horizon).into()),
                     Seen::No => {
                         effect(index, transaction).map_err(ApplyError::Effect)?;
+                        if let Some(ended) = S::ended(transaction) {
+                            return Err(ended.into());
+                        }
                         window.mark(place, most);
                         Applied::Now(())
                     }
