@@ -190,13 +190,15 @@ impl<S: Store + Send + 'static> Consumer<S> {
         F: FnMut(&Resolved<'_>, &mut S::Transaction<'_>) -> Result<(), HandlerError<E>> + Send + 'static,
         E: Display,
     {
+        let place = match checked(&self.options) {
+            Ok(place) => place,
+            Err(error) => {
+                // A connection to PostgreSQL must not be closed on a thread of the runtime.
+                let closing = std::thread::Builder::new().spawn(move || drop(self));
+                return Err(closing.err().map_or(error, thread));
+            }
+        };
         let Self { options, resolver, inbox, observer } = self;
-        let place = Place::new(&options.amqp, &options.queue)?;
-        if options.prefetch == 0 {
-            return Err(ConsumerError::Option("prefetch is 0, and must be 1 to 65535".into()));
-        }
-        let thread =
-            |error: std::io::Error| ConsumerError::Thread(format!("a thread can't be started: {error}"));
         let (telling, observer_end) = match observer {
             Some(observer) => {
                 Telling::start(observer).map(|(telling, end)| (telling, Some(end))).map_err(thread)?
@@ -231,4 +233,15 @@ impl<S: Store + Send + 'static> Consumer<S> {
         }
         outcome
     }
+}
+
+fn checked(options: &ConsumerOptions) -> Result<Place, ConsumerError> {
+    if options.prefetch == 0 {
+        return Err(ConsumerError::Option("prefetch is 0, and must be 1 to 65535".into()));
+    }
+    Place::new(&options.amqp, &options.queue)
+}
+
+fn thread(error: std::io::Error) -> ConsumerError {
+    ConsumerError::Thread(format!("a thread can't be started: {error}"))
 }
