@@ -111,16 +111,24 @@
 //! - `PostgresStore`, feature `postgres`.
 //! - [`MemoryStore`]: forgets everything at the end of the process. For tests, and for effects that may happen again.
 
+#[cfg(feature = "amqp")]
+pub mod consumer;
 pub mod inbox;
 pub mod message;
 pub mod resolver;
 
+#[cfg(feature = "amqp")]
+pub use consumer::{
+    Consumer, ConsumerAmqp, ConsumerError, ConsumerOptions, HandlerError, Observer, Summary, UnparkOptions,
+    unpark,
+};
 #[cfg(feature = "postgres")]
 pub use inbox::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use inbox::SqliteStore;
 pub use inbox::{
-    Applied, ApplyError, Identity, Inbox, InboxError, MemoryStore, Opened, Options, WindowError,
+    Applied, ApplyError, Identity, Inbox, InboxError, MemoryStore, Opened, Options, OrderKey, Unkeyed,
+    WindowError,
 };
 pub use message::{HeaderValue, Message};
 pub use resolver::{Large, LargeReader, Payload, Records, ResolveError, Resolved, Resolver, ResolverOptions};
