@@ -1,24 +1,22 @@
 //! A consumer as a process of its own, made of the public API, for the test to kill: the test's own program, started again with another task.
 //!
-//! On standard output it says, a line each, `at N` when the effect at position N is about to be committed (now and then), and
-//! `duplicate ID` for each record that was delivered and had its effect already.
+//! On standard output it says, a line each and now and then, `at N`, the position of the last effect, and `duplicates N`, so many more
+//! records that were delivered and had their effect before.
 
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures_util::StreamExt;
-use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, ConnectionProperties};
 use tokio::signal::unix::{SignalKind, signal};
-use zoutbox_consumer::inbox::Store as InboxStore;
+use tokio::sync::watch;
+use zoutbox_consumer::inbox::{Parked, Store as InboxStore};
 use zoutbox_consumer::{
-    Applied, ApplyError, ErrorKind, HeaderValue, Inbox, InboxError, Message, Payload, PostgresStore, Resolved,
-    Resolver, ResolverOptions, SqliteStore,
+    Consumer, ConsumerAmqp, ConsumerOptions, ErrorKind, HandlerError, Inbox, InboxError, Payload,
+    PostgresStore, ResolveError, Resolved, Resolver, ResolverOptions, SqliteStore,
 };
 
+use crate::counting::{Counting, Counts};
 use crate::effects::{Database, Effect, insert_postgres, insert_sqlite};
 use crate::journal::Checksum;
 
@@ -26,12 +24,20 @@ const ROOT: &str = "ZOUTBOX_CHAOS_CHILD_ROOT";
 const AMQP: &str = "ZOUTBOX_CHAOS_CHILD_AMQP";
 const DATABASE: &str = "ZOUTBOX_CHAOS_CHILD_DATABASE";
 
-/// What a consumer has to know. Its queue is named like its store.
+type Failed = HandlerError<Box<dyn std::error::Error + Send + Sync>>;
+
+/// What a consumer has to know. Its queue and its inbox are named like its store.
 #[derive(Debug, Clone)]
 pub(crate) struct Told {
     pub(crate) root: PathBuf,
     pub(crate) amqp: String,
     pub(crate) database: Database,
+}
+
+impl Told {
+    fn name(&self) -> &'static str {
+        self.database.store().name()
+    }
 }
 
 /// What starts one.
@@ -49,55 +55,79 @@ pub(crate) fn command(told: &Told) -> Command {
 #[test]
 fn consumes_until_it_is_told_to_stop() {
     let Ok(database) = std::env::var(DATABASE) else { return };
+    tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
     let told = Told {
         root: std::env::var_os(ROOT).unwrap().into(),
         amqp: std::env::var(AMQP).unwrap(),
         database: Database::from_text(&database),
     };
+    let counts = Counts::default();
     match &told.database {
         Database::Sqlite(path) => {
-            consume(&told, opened(|| SqliteStore::open(path)), |transaction, effect| {
-                insert_sqlite(transaction, effect).map_err(|e| e.to_string())
+            let inbox = opened(told.name(), || Ok(Counting::new(SqliteStore::open(path)?, &counts)));
+            run(&told, inbox, move |record, transaction| {
+                counts.at(insert_sqlite(transaction, &effect_of(record)?)?);
+                Ok(())
             });
         }
         Database::Postgres(url) => {
-            consume(&told, opened(|| PostgresStore::open(url)), |transaction, effect| {
-                insert_postgres(transaction, effect).map_err(|e| e.to_string())
+            let inbox = opened(told.name(), || Ok(Counting::new(PostgresStore::open(url)?, &counts)));
+            run(&told, inbox, move |record, transaction| {
+                counts.at(insert_postgres(transaction, &effect_of(record)?)?);
+                Ok(())
             });
         }
     }
 }
 
-fn opened<S>(mut open: impl FnMut() -> Result<S, InboxError>) -> S {
+/// What can be opened later is opened again, as any consumer would.
+fn opened<S: InboxStore>(name: &str, mut open: impl FnMut() -> Result<S, InboxError>) -> Inbox<S> {
     loop {
-        match open() {
-            Ok(store) => return store,
+        match open().and_then(|store| Inbox::open(store, name)) {
+            Ok(inbox) => return inbox,
             Err(error) => assert_eq!(error.kind(), ErrorKind::Retry, "{error}"),
         }
         std::thread::sleep(Duration::from_millis(100));
     }
 }
 
-/// The effect's row.
-fn effect_of(record: &Resolved<'_>) -> Result<Effect, String> {
-    let checksum = match &record.payload {
-        Payload::Bytes(bytes) => Checksum::of(bytes),
-        Payload::Large(large) => read(large.open().map_err(|e| e.to_string())?).map_err(|e| e.to_string())?,
-    };
-    let id = &record.identity.record;
-    Ok(Effect {
-        writer: id.writer.to_string(),
-        epoch: id.epoch.get(),
-        sequence: id.sequence.get(),
-        topic: record.topic.to_owned(),
-        checksum,
-    })
+fn run<S, F>(told: &Told, inbox: Inbox<S>, handler: F)
+where
+    S: InboxStore + Send + 'static,
+    F: FnMut(&Resolved<'_>, &mut S::Transaction<'_>) -> Result<(), Failed> + Send + 'static,
+{
+    let resolver = Resolver::open(&told.root, ResolverOptions::default()).unwrap();
+    let mut options = ConsumerOptions::new(ConsumerAmqp::new(&told.amqp), told.name());
+    options.retry_max = Duration::from_secs(1);
+    let consumer = Consumer::new(options, resolver, inbox);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let summary = runtime.block_on(async {
+        let (stop, stopped) = watch::channel(false);
+        let mut terminate = signal(SignalKind::terminate()).unwrap();
+        tokio::spawn(async move {
+            terminate.recv().await;
+            stop.send(true)
+        });
+        consumer.run(stopped, handler).await.unwrap()
+    });
+    assert!(summary.finished, "it did not stop in good order");
 }
 
-fn read(mut from: impl std::io::Read) -> std::io::Result<Checksum> {
+fn effect_of(record: &Resolved<'_>) -> Result<Effect, Failed> {
+    let checksum = match &record.payload {
+        Payload::Bytes(bytes) => Checksum::of(bytes),
+        Payload::Large(large) => read(large.open().map_err(unreadable)?)?,
+    };
+    let id = &record.identity.record;
+    let (epoch, sequence) = (id.epoch.get(), id.sequence.get());
+    let (writer, topic) = (id.writer.to_string(), record.topic.to_owned());
+    Ok(Effect { writer, epoch, sequence, topic, checksum })
+}
+
+fn read(mut from: impl Read) -> Result<Checksum, Failed> {
     let (mut hasher, mut length, mut piece) = (crc32fast::Hasher::new(), 0, vec![0; 256 * 1024]);
     loop {
-        let read = from.read(&mut piece)?;
+        let read = from.read(&mut piece).map_err(|error| HandlerError::Poison(error.into()))?;
         if read == 0 {
             return Ok(Checksum { crc: hasher.finalize(), length });
         }
@@ -106,101 +136,20 @@ fn read(mut from: impl std::io::Read) -> std::io::Result<Checksum> {
     }
 }
 
-fn consume<S: InboxStore>(
-    told: &Told,
-    store: S,
-    insert: impl Fn(&mut S::Transaction<'_>, &Effect) -> Result<i64, String>,
-) {
-    let queue = told.database.store().name();
-    let mut inbox = Inbox::open(store, queue).unwrap();
-    let mut resolver = Resolver::open(&told.root, ResolverOptions::default()).unwrap();
-    let mut said = Instant::now();
-    let mut apply = |delivery: &Delivery| {
-        let records = loop {
-            match resolver.resolve(message(delivery)) {
-                Ok(records) => break records,
-                Err(error) => eprintln!("{error}"),
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        };
-        for record in records.iter() {
-            let effect = effect_of(&record).unwrap();
-            loop {
-                match inbox.apply(&record.identity, |transaction| insert(transaction, &effect)) {
-                    Ok(Applied::Duplicate) => println!("duplicate {}", record.identity.record),
-                    Ok(Applied::Now(position)) if said.elapsed() > Duration::from_millis(100) => {
-                        println!("at {position}");
-                        said = Instant::now();
-                    }
-                    Ok(Applied::Now(_)) => {}
-                    Err(ApplyError::Inbox(error)) if error.kind() != ErrorKind::Retry => panic!("{error}"),
-                    Err(error) => {
-                        eprintln!("{error}");
-                        std::thread::sleep(Duration::from_millis(100));
-                        continue;
-                    }
-                }
-                break;
-            }
-        }
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let mut stop = signal(SignalKind::terminate()).unwrap();
-        loop {
-            let connected = tokio::select! {
-                connected = connect(&told.amqp, queue) => connected,
-                _ = stop.recv() => return,
-            };
-            let Ok((_connection, mut consumer)) = connected else {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                continue;
-            };
-            loop {
-                let next = tokio::select! {
-                    next = consumer.next() => next,
-                    _ = stop.recv() => return,
-                };
-                let Some(Ok(delivery)) = next else { break };
-                apply(&delivery);
-                if delivery.ack(BasicAckOptions::default()).await.is_err() {
-                    break;
-                }
-            }
-        }
-    });
-}
-
-async fn connect(url: &str, queue: &str) -> lapin::Result<(Connection, lapin::Consumer)> {
-    let connection = Connection::connect(url, ConnectionProperties::default()).await?;
-    let channel = connection.create_channel().await?;
-    channel.basic_qos(64, BasicQosOptions::default()).await?;
-    let options = BasicConsumeOptions { exclusive: true, ..BasicConsumeOptions::default() };
-    let consumer = channel.basic_consume(queue.into(), "chaos".into(), options, FieldTable::default()).await?;
-    Ok((connection, consumer))
-}
-
-fn message(delivery: &Delivery) -> Message {
-    let properties = &delivery.properties;
-    let header = |(name, value): (&lapin::types::ShortString, &AMQPValue)| {
-        let value = match value {
-            AMQPValue::LongString(text) => HeaderValue::Text(text.to_string()),
-            AMQPValue::LongLongInt(number) => HeaderValue::Integer(*number),
-            AMQPValue::LongInt(number) => HeaderValue::Integer((*number).into()),
-            _ => return None,
-        };
-        Some((name.to_string(), value))
-    };
-    let headers = properties.headers().as_ref().map(|table| table.inner().iter().filter_map(header).collect());
-    Message {
-        topic: delivery.routing_key.to_string(),
-        message_id: properties.message_id().as_ref().map(ToString::to_string),
-        content_type: properties.content_type().as_ref().map(ToString::to_string),
-        timestamp_s: *properties.timestamp(),
-        headers: headers.unwrap_or_default(),
-        body: delivery.data.clone(),
+fn unreadable(error: ResolveError) -> Failed {
+    match error.kind() {
+        ErrorKind::Retry => HandlerError::Trouble(error.into()),
+        _ => HandlerError::Poison(error.into()),
     }
 }
 
-#[expect(dead_code, reason = "interim")]
-fn unused(_: &Path) {}
+/// What a consumer has parked, as its inbox says. It must not run.
+pub(crate) fn parked(database: &Database) -> Vec<Parked> {
+    let name = database.store().name();
+    match database {
+        Database::Sqlite(path) => Inbox::open(SqliteStore::open(path).unwrap(), name).unwrap().parked().unwrap(),
+        Database::Postgres(url) => {
+            Inbox::open(PostgresStore::open(url).unwrap(), name).unwrap().parked().unwrap()
+        }
+    }
+}

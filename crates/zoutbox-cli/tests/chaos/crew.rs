@@ -20,6 +20,7 @@ const RELAY: &[&str] = &[
     "--batch-records", "40",
     "--batch-linger", "15ms",
     "--window", "300",
+    "--checkpoint-interval", "1s",
     "--retention", "1s",
     "--poll-max", "200ms",
     "--report-interval", "5s",

@@ -188,14 +188,16 @@ mod tests {
         sqlite.create();
         let mut connection = open(&directory.path().join("effects.db"));
         let transaction = connection.transaction().unwrap();
-        written.iter().for_each(|effect| drop(insert_sqlite(&transaction, effect).unwrap()));
+        let positions = written.each_ref().map(|effect| insert_sqlite(&transaction, effect).unwrap());
+        assert_eq!(positions, [1, 2, 3]);
         transaction.commit().unwrap();
         let server = Postgres::start();
         let postgres = Database::Postgres(server.url().to_owned());
         postgres.create();
         let mut client = connect(server.url());
         let mut transaction = client.transaction().unwrap();
-        written.iter().for_each(|effect| drop(insert_postgres(&mut transaction, effect).unwrap()));
+        let positions = written.each_ref().map(|effect| insert_postgres(&mut transaction, effect).unwrap());
+        assert_eq!(positions, [1, 2, 3]);
         transaction.commit().unwrap();
         for database in [sqlite, postgres] {
             assert_eq!(database.effects(), written, "{}", database.store());

@@ -88,7 +88,10 @@ impl Ground {
             let (name, messages) = line.split_once('\t').unwrap();
             (name.to_owned(), messages.parse().unwrap())
         };
-        listed.lines().map(queue).collect()
+        let queues: Vec<_> = listed.lines().map(queue).collect();
+        let missing = |store: &&Store| !queues.iter().any(|(name, _)| name == store.name());
+        assert_eq!(Store::ALL.iter().find(missing), None, "a queue is gone: {listed}");
+        queues
     }
 
     /// What `zoutbox status` says of each writer.

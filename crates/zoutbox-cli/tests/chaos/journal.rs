@@ -50,8 +50,4 @@ impl Journal {
     pub(crate) fn new(writer: impl Into<String>) -> Self {
         Self { writer: writer.into(), given: Vec::new() }
     }
-
-    pub(crate) fn acknowledged(&self) -> usize {
-        self.given.iter().filter(|given| given.outcome != Outcome::Unknown).count()
-    }
 }

@@ -19,6 +19,8 @@
 #[cfg(test)]
 mod child;
 #[cfg(test)]
+mod counting;
+#[cfg(test)]
 mod crew;
 #[cfg(test)]
 mod effects;

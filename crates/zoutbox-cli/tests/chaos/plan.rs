@@ -81,6 +81,8 @@ pub(crate) struct Step {
     pub(crate) round: u64,
     /// How long nothing happens before it.
     pub(crate) pause: Duration,
+    /// It then waits until records flow all the way to an effect, if they do before long: else most faults would hit who is down already.
+    pub(crate) in_the_flow: bool,
     pub(crate) fault: Fault,
     /// How long it lasts, starting again not included.
     pub(crate) lasts: Duration,
@@ -136,7 +138,8 @@ impl Plan {
                 Fault::FreezeRelay | Fault::FreezeConsumer(_) => self.random.millis(500, 4000),
                 _ => self.random.millis(0, 1500),
             };
-            Step { round: self.round, pause: self.random.millis(50, 1000), fault, lasts }
+            let in_the_flow = self.random.between(1, 3) > 1;
+            Step { round: self.round, pause: self.random.millis(50, 1000), in_the_flow, fault, lasts }
         };
         faults.into_iter().map(step).collect()
     }

@@ -24,7 +24,7 @@ pub(crate) struct Count {
 pub(crate) struct StoreReport {
     pub(crate) store: Store,
     pub(crate) effects: usize,
-    pub(crate) duplicates: usize,
+    pub(crate) duplicates: u64,
     pub(crate) verdict: Verdict,
 }
 

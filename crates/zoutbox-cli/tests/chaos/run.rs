@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::child::parked;
 use crate::crew::Crew;
 use crate::effects::Store;
 use crate::ground::{Ground, zoutbox};
@@ -26,6 +27,8 @@ const LARGE_TOPICS: &[&str] = &["large.inline", "large.pointer", "large.batch"];
 const MOST_BEHIND: u64 = 4000;
 /// What should come to its end and does not move at all for this long never will.
 const STALLED: Duration = Duration::from_mins(3);
+/// How long a fault waits for records to flow.
+const FLOW: Duration = Duration::from_secs(3);
 /// The file that says what was done when.
 const HISTORY: &str = "history.log";
 
@@ -77,6 +80,9 @@ impl Run {
         while self.began.elapsed() < self.settings.faults_for || plan.rounds() < LEAST_ROUNDS {
             let step = plan.next();
             self.pause(step.pause);
+            if step.in_the_flow {
+                self.wait_for_the_flow();
+            }
             self.inflict(step);
             self.report.rounds = plan.rounds();
         }
@@ -96,6 +102,20 @@ impl Run {
             }
             std::thread::sleep(rest.min(Duration::from_millis(200)));
         }
+    }
+
+    /// Waits until both consumers say that they go on, or not much longer.
+    fn wait_for_the_flow(&self) {
+        let (began, before) = (Instant::now(), self.positions());
+        let flows = || self.positions().iter().zip(before).all(|(now, before)| *now > before);
+        while began.elapsed() < FLOW && !flows() {
+            self.pause(Duration::from_millis(20));
+        }
+    }
+
+    /// About how far the consumers are.
+    fn positions(&self) -> [u64; 2] {
+        Store::ALL.map(|store| position(self.crew.consumer(store)))
     }
 
     /// Nobody has ended whom nobody killed; and nobody is left far behind.
@@ -213,7 +233,9 @@ impl Run {
         });
         self.until("every message is acknowledged", || {
             let queues = self.ground.queues();
-            (queues.len() >= 2 && queues.iter().all(|(_, messages)| *messages == 0), queues)
+            let parked = |(name, messages): &(String, u64)| name.ends_with(".parked") && *messages > 0;
+            assert!(!queues.iter().any(parked), "messages are parked: {queues:?}");
+            (queues.iter().all(|(_, messages)| *messages == 0), queues)
         });
         for program in self.crew.all() {
             program.stop();
@@ -231,8 +253,7 @@ impl Run {
                 return;
             }
             assert!(moved.elapsed() < STALLED, "nothing moves any more, and it never came that {what}: {seen:?}");
-            let positions = Store::ALL.map(|store| position(self.crew.consumer(store)));
-            let seen = Some((positions, seen));
+            let seen = Some((self.positions(), seen));
             if seen != last {
                 (moved, last) = (Instant::now(), seen);
             }
@@ -247,7 +268,10 @@ impl Run {
             let effects = self.ground.database(store).effects();
             let verdict = judge(journals, &effects);
             let said = self.crew.consumer(store).output();
-            let duplicates = said.lines().filter(|line| line.starts_with("duplicate ")).count();
+            let more = |line: &str| line.strip_prefix("duplicates ")?.parse::<u64>().ok();
+            let duplicates = said.lines().filter_map(more).sum();
+            let parked = parked(&self.ground.database(store));
+            assert!(parked.is_empty(), "{store}: records are parked: {parked:?}");
             self.report.stores.push(StoreReport { store, effects: effects.len(), duplicates, verdict });
         }
         self.report.print();

@@ -36,6 +36,8 @@ pub(super) fn run(
             match orders.recv_timeout(large.random.millis(200, 1500)) {
                 Ok(Order::Kill(down, said)) => large.kill = Some((down, said)),
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return large.journal,
+                // Whoever gave the order waits for it.
+                Err(RecvTimeoutError::Timeout) if large.kill.is_some() => {}
                 Err(RecvTimeoutError::Timeout) if shared.hold.load(Ordering::Relaxed) => continue,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -71,7 +73,7 @@ impl Large<'_> {
         let length = usize::try_from(self.random.between(SIZES.0, SIZES.1)).unwrap();
         let mut bytes = Vec::with_capacity(length + 8);
         while bytes.len() < length {
-            bytes.extend_from_slice(&(self.random.next() & 0x3f3f_3f3f_3f3f_3f3f | 0x4040_4040_4040_4040).to_le_bytes());
+            bytes.extend_from_slice(&self.random.next().to_le_bytes());
         }
         std::fs::write(&file, &bytes).unwrap();
         let topic = topics[self.random.index(topics.len())];
@@ -81,9 +83,9 @@ impl Large<'_> {
     /// Appends it, or kills who does. Returns whether it was acknowledged.
     fn append(&mut self, payload: &Payload) -> bool {
         let mut command = append(self.ground, &self.journal.writer, payload.topic);
-        command.args(["--key", &payload.id]);
+        command.args(["--id", &payload.id, "--payload"]).arg(&payload.file);
         let began = Instant::now();
-        let mut child = command.stdin(std::fs::File::open(&payload.file).unwrap()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut order = self.kill.take();
         if order.is_some() {
             let most = u64::try_from(self.took.as_micros()).unwrap();
