@@ -64,7 +64,7 @@ use crate::inbox::{Inbox, Store};
 use crate::resolver::{Resolved, Resolver};
 
 pub use error::ConsumerError;
-pub use observer::Observer;
+pub use observer::{Look, Observer};
 pub use options::{ConsumerAmqp, ConsumerOptions, UnparkOptions};
 pub use unpark::unpark;
 
