@@ -49,7 +49,10 @@ struct Known {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     Alive,
-    Vanished { group: WriterId, silent: Duration },
+    Vanished {
+        group: WriterId,
+        silent: Duration,
+    },
     /// With the reason.
     Unreadable(String),
 }

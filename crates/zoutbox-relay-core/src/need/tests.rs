@@ -43,7 +43,11 @@ fn orders(group: &str, place: Place) -> Progress {
 fn a_consumer_needs_from_what_is_open_on_else_from_what_it_passed_else_everything() {
     let all: Vec<u64> = (0..10).collect();
     assert_eq!(needed(&[]), [0; 0]);
-    assert_eq!(needed(&[orders("g", at(Some(7), Some(8), &[]))]), [8, 9], "the delivery that is open is later");
+    assert_eq!(
+        needed(&[orders("g", at(Some(7), Some(8), &[]))]),
+        [8, 9],
+        "the delivery that is open is later"
+    );
     assert_eq!(needed(&[orders("g", at(Some(7), Some(5), &[]))]), [5, 6, 7, 8, 9]);
     assert_eq!(needed(&[orders("g", at(Some(7), None, &[]))]), [7, 8, 9]);
     assert_eq!(needed(&[orders("g", at(Some(7), None, &[2, 4]))]), [2, 4, 7, 8, 9]);

@@ -21,9 +21,8 @@ fn ids(due: Vec<Due>) -> Vec<SegmentId> {
 #[test]
 fn only_segments_in_front_of_the_checkpoints_segment_go() {
     let all = [id(1, 1), id(1, 10), id(2, 20), id(2, 30)];
-    let due = |position| {
-        ids(Reclaim::new().due(&all, position, &Need::nothing(), Duration::ZERO, Duration::ZERO))
-    };
+    let due =
+        |position| ids(Reclaim::new().due(&all, position, &Need::nothing(), Duration::ZERO, Duration::ZERO));
     assert_eq!(due(in_front_of(all[0], 9)), []);
     assert_eq!(due(in_front_of(all[2], 20)), all[..2]);
     assert_eq!(due(in_front_of(all[3], 40)), all[..3]);
