@@ -3,6 +3,7 @@
 //! A [`crate::Tail`] follows the log: it passes by what nobody was promised, and gives no record twice. Who removes things must know of
 //! more: of every record that anybody may ever read from this file again, be it a copy, or one behind damage.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use zoutbox_format::layout::SegmentName;
@@ -40,6 +41,11 @@ pub enum Sifted {
     Vanished,
     /// It is there, and nothing of it can be read.
     Unusable(DamageReason),
+    /// It was left before its end was reached.
+    Left {
+        /// Behind the last record that was given out.
+        mark: Mark,
+    },
     /// Its sound records were given out.
     Read {
         /// In front of the first place where there was no record: from there it can go on when more may have come.
@@ -68,8 +74,8 @@ pub fn places(system: &System, share: &Share, writer: &WriterId) -> Result<Vec<P
     Ok(places)
 }
 
-/// Gives out the records of a segment: all of them, or those behind a mark. `later` are the segments that follow, as far as they are
-/// known. Holds one record at a time.
+/// Gives out the records of a segment: all of them, or those behind a mark, until `each` breaks it off. `later` are the segments that
+/// follow, as far as they are known. Holds one record at a time.
 ///
 /// A frame whose body is no record is left out: nobody can read it.
 ///
@@ -82,7 +88,7 @@ pub fn sift(
     place: &Place,
     later: &[Place],
     from: Option<Mark>,
-    mut each: impl FnMut(&RecordRef<'_>),
+    mut each: impl FnMut(&RecordRef<'_>) -> ControlFlow<()>,
 ) -> Result<Sifted, ReaderError> {
     let look = |place: &Place| open(system, share, &place.directory, place.name, writer);
     let Segment { file, header } = match look(place)? {
@@ -116,15 +122,18 @@ fn records(
     scanner: &mut Scanner,
     file: &dyn DiskFile,
     durable: bool,
-    each: &mut impl FnMut(&RecordRef<'_>),
+    each: &mut impl FnMut(&RecordRef<'_>) -> ControlFlow<()>,
 ) -> Result<Sifted, StorageError> {
-    let (mut mark, mut whole, mut newer) = (None, true, false);
+    let (mut mark, mut whole, mut newer, mut looked_again) = (None, true, false, false);
     loop {
         let ended = match scanner.step(file)? {
             Step::Record(frame) => {
-                if let Ok(record) = RecordRef::decode(frame.body) {
-                    each(&record);
+                let go_on =
+                    RecordRef::decode(frame.body).map_or(ControlFlow::Continue(()), |record| each(&record));
+                if go_on.is_break() {
+                    return Ok(Sifted::Left { mark: here(scanner) });
                 }
+                looked_again = false;
                 continue;
             }
             Step::Sealed(_) | Step::End => true,
@@ -134,12 +143,19 @@ fn records(
             }
             Step::Unwritten | Step::Partial | Step::Invalid(_) => false,
         };
-        let here = Mark { offset: scanner.offset(), next_sequence: scanner.next_sequence() };
-        let mark = *mark.get_or_insert(here);
         if ended {
+            let mark = mark.unwrap_or(here(scanner));
             return Ok(Sifted::Read { mark, whole, newer });
         }
-        match scanner.classify_gap(file, durable)? {
+        let gap = scanner.classify_gap(file, durable)?;
+        if !durable && !looked_again && matches!(gap, Gap::Damaged { .. }) {
+            // Commits that were made between the two looks look like that; the first of them is visible by now.
+            looked_again = true;
+            file.metadata()?;
+            continue;
+        }
+        let mark = *mark.get_or_insert(here(scanner));
+        match gap {
             Gap::Damaged { resume_offset, resume_sequence } => {
                 whole = false;
                 scanner.resume(resume_offset, resume_sequence);
@@ -148,4 +164,8 @@ fn records(
             Gap::Unresolved => return Ok(Sifted::Read { mark, whole: false, newer }),
         }
     }
+}
+
+const fn here(scanner: &Scanner) -> Mark {
+    Mark { offset: scanner.offset(), next_sequence: scanner.next_sequence() }
 }

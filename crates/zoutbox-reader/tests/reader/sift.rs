@@ -1,5 +1,7 @@
 //! Every sound record of a segment, whatever its place in the log.
 
+use std::ops::ControlFlow;
+
 use zoutbox_format::Record;
 use zoutbox_format::layout::SegmentName;
 use zoutbox_reader::{DamageReason, Mark, Place, Sifted, places, sift};
@@ -22,7 +24,10 @@ fn topics(log: &Log, index: usize, from: Option<Mark>) -> (Vec<String>, Sifted) 
     let places = places(&log.system, &log.share, &log.writer).expect("a readable share");
     let (place, later) = (&places[index], &places[index + 1..]);
     let mut found = Vec::new();
-    let each = |record: &zoutbox_format::RecordRef<'_>| found.push(record.topic.to_owned());
+    let each = |record: &zoutbox_format::RecordRef<'_>| {
+        found.push(record.topic.to_owned());
+        ControlFlow::Continue(())
+    };
     let sifted = sift(&log.system, &log.share, &log.writer, place, later, from, each);
     (found, sifted.expect("a readable share"))
 }
@@ -65,6 +70,27 @@ fn a_segment_that_grows_goes_on_from_the_mark() {
         log.put(&grown, false);
         let (found, sifted) = topics(&log, 0, Some(mark));
         assert_eq!((found, state(&sifted)), (vec!["c".to_owned(), "d".into()], (true, false)));
+    }
+}
+
+#[test]
+fn it_can_be_left_anywhere_and_goes_on_there() {
+    for log in Log::all() {
+        let all = ["a", "b", "c", "d"];
+        log.put(&with(&log, 1, 1, None, &all).sealed(), true);
+        let places = places(&log.system, &log.share, &log.writer).expect("a readable share");
+        let (mut found, mut from) = (Vec::new(), None);
+        loop {
+            let each = |record: &zoutbox_format::RecordRef<'_>| {
+                found.push(record.topic.to_owned());
+                if found.len() % 2 == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
+            match sift(&log.system, &log.share, &log.writer, &places[0], &[], from, each) {
+                Ok(Sifted::Left { mark }) => from = Some(mark),
+                other => break assert!(matches!(other, Ok(Sifted::Read { whole: true, .. }))),
+            }
+        }
+        assert_eq!(found, owned(&all));
     }
 }
 
@@ -146,7 +172,8 @@ fn what_a_newer_zoutbox_wrote_is_told_and_so_is_what_is_no_segment() {
         assert!(matches!(topics(&log, 0, None).1, Sifted::Unusable(DamageReason::Header(_))));
         let place =
             Place { directory: log.share.layout.archive(&log.writer), name: SegmentName::open(draft.id()) };
-        let gone = sift(&log.system, &log.share, &log.writer, &place, &[], None, |_| {});
+        let gone =
+            sift(&log.system, &log.share, &log.writer, &place, &[], None, |_| ControlFlow::Continue(()));
         assert_eq!(gone.expect("a readable share"), Sifted::Vanished);
     }
 }
