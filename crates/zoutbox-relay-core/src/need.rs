@@ -64,7 +64,7 @@ impl Need {
 
     /// Those in front of [`Need::from`] that are needed each for itself.
     pub fn single(&self) -> impl Iterator<Item = SegmentId> {
-        self.single.iter().copied().filter(|id| !self.from.is_some_and(|from| *id >= from))
+        self.single.iter().copied().filter(|id| self.from.is_none_or(|from| *id < from))
     }
 
     /// Whether this segment is needed.

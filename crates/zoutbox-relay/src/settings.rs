@@ -168,11 +168,17 @@ pub fn engine(options: &Options) -> Result<EngineOptions, RelayError> {
         },
         ..defaults
     };
-    let keep = span(options.retention, Duration::from_hours(1));
+    let retention = Retention {
+        keep: span(options.retention, Duration::from_hours(1)),
+        archive: options.archive,
+        pointers: publishes_pointers(options),
+        keep_pointed: span(options.pointer_retention, Duration::from_hours(24)),
+        sweep_after: span(options.sweep_after, Duration::from_hours(24)),
+    };
     Ok(EngineOptions {
         lane,
         window,
-        retention: Retention { keep, archive: options.archive },
+        retention,
         once: options.once,
         report_every: span(options.report_interval, Duration::from_secs(10)),
         poll_rate,
@@ -180,6 +186,11 @@ pub fn engine(options: &Options) -> Result<EngineOptions, RelayError> {
         inotify: !options.no_inotify,
         doorbell,
     })
+}
+
+/// Whether any topic is published as pointers; who says how long to keep what pointers lead to has some.
+const fn publishes_pointers(options: &Options) -> bool {
+    options.pointer_retention.is_some()
 }
 
 fn span(option: Option<Span>, default: Duration) -> Duration {
