@@ -1,8 +1,11 @@
 //! The ground that tests of upkeep stand on: a share made by hand, byte for byte, a clock that tests move, and a disk that can die, be cut
 //! off, or let somebody else act between any two of its calls.
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that can't do its work fails")]
+#![expect(clippy::disallowed_methods, reason = "tests lay and look at files directly")]
 
 mod disk;
+mod draft;
+#[path = "../../zoutbox-storage/tests/support/held.rs"]
+pub(crate) mod held;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,17 +16,14 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::json;
 use zoutbox_format::checkpoint::Position;
-use zoutbox_format::frame::{Seal, encode_data, encode_seal};
-use zoutbox_format::layout::{SegmentName, dead_letter_name};
-use zoutbox_format::{
-    Epoch, Hour, PayloadName, PayloadReference, PreviousSegment, Record, SegmentHeader, SegmentId, Sequence,
-    WriterId,
-};
+use zoutbox_format::layout::dead_letter_name;
+use zoutbox_format::{Epoch, Hour, PayloadName, SegmentId, Sequence, WriterId};
 use zoutbox_relay_core::{Need, Needs};
 use zoutbox_storage::{Clock, Share, System};
 use zoutbox_test_support::{TestRoot, test_roots};
 
 pub(crate) use disk::TestDisk;
+use draft::Draft;
 
 use crate::remove::Retention;
 use crate::upkeep::Upkeep;
@@ -76,14 +76,6 @@ pub(crate) struct Ground {
     _root: TestRoot,
 }
 
-#[derive(Debug, Clone)]
-struct Draft {
-    header: SegmentHeader,
-    bytes: Vec<u8>,
-    next: Sequence,
-    sealed: bool,
-}
-
 impl Ground {
     /// On each kind of disk there is.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
@@ -113,21 +105,14 @@ impl Ground {
         id
     }
 
-    /// The same, in a new epoch and not sealed.
+    /// The same, and not sealed.
     pub(crate) fn open_segment(&mut self, payloads: &[&str]) -> SegmentId {
-        let previous = self.live.as_ref().map(|before| PreviousSegment {
-            id: before.header.id,
-            end_offset: before.end(),
-            next_sequence: before.next,
-        });
-        let first_sequence = previous.map_or(Sequence::FIRST, |previous| previous.next_sequence);
-        let epoch = previous.map_or(Epoch::FIRST, |previous| previous.id.epoch.next());
-        let id = SegmentId { epoch, first_sequence };
-        let (share, writer) = (self.share.id, self.writer.clone());
-        let header = SegmentHeader { share, writer, id, created_ms: 1, previous };
-        let bytes = header.encode().to_vec();
-        self.live = Some(Draft { header, bytes, next: first_sequence, sealed: false });
-        payloads.iter().for_each(|payload| self.append(payload));
+        let draft = Draft::behind(self.live.as_ref(), self.share.id, &self.writer);
+        let id = draft.id();
+        self.live = Some(draft);
+        for payload in payloads {
+            self.append(payload);
+        }
         id
     }
 
@@ -138,38 +123,22 @@ impl Ground {
     }
 
     pub(crate) fn append_named(&mut self, name: Option<PayloadName>) {
-        let mut body = Vec::new();
-        let record = Record::new("t", "").header("h", "x");
-        match name.map(|name| PayloadReference { name, size: 1, crc: 7 }) {
-            Some(reference) => record.borrowed(1).encode_with(&reference, &mut body).unwrap(),
-            None => record.borrowed(1).encode(&mut body).unwrap(),
-        }
         let live = self.live.as_mut().unwrap();
-        encode_data(&mut live.bytes, live.header.crc_seed(), live.next, 0, &body);
-        live.next = live.next.next();
-        self.lay();
+        live.append(name);
+        fs::write(self.share.layout.writer(&self.writer).join(live.name()), live.bytes()).unwrap();
     }
 
     fn seal(&mut self) {
+        let directory = self.share.layout.writer(&self.writer);
         let live = self.live.as_mut().unwrap();
-        fs::remove_file(self.share.layout.writer(&self.writer).join(live.name())).unwrap();
-        let records = live.next.get() - live.header.id.first_sequence.get();
-        let seal = Seal { records, offset: live.bytes.len() as u64 };
-        encode_seal(&mut live.bytes, live.header.crc_seed(), live.next, seal);
-        live.sealed = true;
-        self.lay();
-    }
-
-    fn lay(&self) {
-        let live = self.live.as_ref().unwrap();
-        let path = self.share.layout.writer(&self.writer).join(live.name());
-        fs::write(path, &live.bytes).unwrap();
+        fs::remove_file(directory.join(live.name())).unwrap();
+        live.seal();
+        fs::write(directory.join(live.name()), live.bytes()).unwrap();
     }
 
     /// Where the checkpoint is when everything was confirmed.
     pub(crate) fn end(&self) -> Position {
-        let live = self.live.as_ref().unwrap();
-        Position { segment: live.header.id, offset: live.end(), next_sequence: live.next }
+        self.live.as_ref().unwrap().end()
     }
 
     /// The name of a payload of this writer: of the last hour of yesterday.
@@ -190,7 +159,9 @@ impl Ground {
     }
 
     pub(crate) fn put_all(&self, ids: &[&str]) {
-        ids.iter().for_each(|id| drop(self.put(id)));
+        for id in ids {
+            self.put(id);
+        }
     }
 
     pub(crate) fn put_file(&self, path: &Path) {
@@ -245,18 +216,6 @@ impl Ground {
 
     pub(crate) fn upkeep(&self) -> Upkeep {
         Upkeep::new(self.writer.clone())
-    }
-}
-
-impl Draft {
-    fn name(&self) -> String {
-        SegmentName { id: self.header.id, sealed: self.sealed }.file_name()
-    }
-
-    /// Where its records end.
-    fn end(&self) -> u64 {
-        let seal = if self.sealed { zoutbox_format::frame::SEAL_LENGTH } else { 0 };
-        self.bytes.len() as u64 - seal
     }
 }
 

@@ -25,7 +25,9 @@ fn at(passed: Option<u64>, open: Option<u64>, parked: &[u64]) -> Place {
 
 fn needs(consumers: &[Progress]) -> Needs {
     let mut needs = Needs::nothing();
-    consumers.iter().for_each(|consumer| needs.add(consumer));
+    for consumer in consumers {
+        needs.add(consumer);
+    }
     needs
 }
 

@@ -87,7 +87,9 @@ proptest! {
         for (durable, from, parked, later) in looks {
             now += Duration::from_secs(later);
             let mut need = from.map_or_else(Need::nothing, Need::from_on);
-            parked.into_iter().for_each(|id| need.hold(id));
+            for id in parked {
+                need.hold(id);
+            }
             let segments: Vec<_> = there.iter().copied().collect();
             let retention = Duration::from_secs(3);
             let due = reclaim.due(&segments, in_front_of(durable, 99), &need, retention, now);

@@ -185,18 +185,15 @@ impl Disk for TestDisk {
     fn remove_file(&self, path: &Path) -> Result<(), StorageError> {
         self.enter(Operation::Remove, path)?;
         let grave = self.grave();
-        match std::fs::rename(path, &grave) {
-            Err(source) => Err(StorageError::Io {
-                operation: Operation::Remove,
-                path: path.to_owned(),
-                offset: None,
-                source,
-            }),
-            Ok(()) => {
-                self.changed(Undo::Rename { now: grave, before: path.to_owned() }, &[path]);
-                Ok(())
-            }
-        }
+        let failed = |source| StorageError::Io {
+            operation: Operation::Remove,
+            path: path.to_owned(),
+            offset: None,
+            source,
+        };
+        std::fs::rename(path, &grave).map_err(failed)?;
+        self.changed(Undo::Rename { now: grave, before: path.to_owned() }, &[path]);
+        Ok(())
     }
 
     fn create_dir(&self, path: &Path) -> Result<(), StorageError> {

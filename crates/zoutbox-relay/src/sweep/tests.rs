@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "tests lay and damage files directly")]
+
 use std::fs;
 
 use zoutbox_relay_core::Needs;
@@ -189,5 +191,65 @@ fn what_consumers_left_of_replacing_their_files_goes_when_it_is_old() {
         ground.clock.advance(DAY);
         assert_eq!(sweep_registrations(&ground.system, &ground.share, AT_ONCE.sweep_after).unwrap(), 1);
         assert_eq!(files(&directory), set(&["billing"]));
+    }
+}
+
+/// Two that nobody names, one that somebody does, and what an earlier sweep left.
+fn littered() -> Ground {
+    let mut ground = Ground::quick();
+    ground.segment(&["named", "back"]);
+    ground.open_segment(&[""]);
+    ground.put_all(&["orphan-1", "orphan-2", "named"]);
+    ground.put_file(&ground.path("x").with_file_name("back.swept"));
+    ground.put_file(&ground.path("x").with_file_name("orphan-3.swept"));
+    ground.clock.advance(DAY);
+    ground
+}
+
+/// Killed after every single change, and with every number of changes lost that were not synced.
+#[test]
+fn a_sweep_that_is_interrupted_anywhere_takes_nothing_that_is_named_and_is_finished_later() {
+    let mut tried = 0;
+    for life in 1.. {
+        let ground = littered();
+        ground.disk.die_after(life);
+        if ground.upkeep().sweep(&ground.system, &ground.share, AT_ONCE.sweep_after).is_ok() {
+            break;
+        }
+        for lost in 0..=ground.disk.unsynced() {
+            let ground = littered();
+            ground.disk.die_after(life);
+            assert!(ground.upkeep().sweep(&ground.system, &ground.share, AT_ONCE.sweep_after).is_err());
+            ground.disk.restart(lost);
+            tried += 1;
+            let there = ground.payloads();
+            assert!(there.contains("named"), "{life} {lost}: {there:?}");
+            assert!(there.contains("back") || there.contains("back.swept"), "{life} {lost}: {there:?}");
+            ground.sweep(&mut ground.upkeep());
+            assert_eq!(ground.payloads(), set(&["back", "named"]), "{life} {lost}");
+        }
+    }
+    assert!(tried > 8, "{tried}");
+}
+
+/// A look that fails when files are aside already gives them back: a consumer may be waiting for one.
+#[test]
+fn what_is_aside_when_the_share_fails_gets_its_name_back() {
+    for mut ground in Ground::all() {
+        ground.open_segment(&[""]);
+        ground.put("orphan");
+        ground.clock.advance(DAY);
+        let (disk, live) = (ground.disk.clone(), ground.segments()[0]);
+        let name = zoutbox_format::layout::SegmentName::open(live).file_name();
+        let aside = ground.path("orphan").with_file_name("orphan.swept");
+        let seen = aside.clone();
+        ground.disk.hook(Some(Box::new(move |_| {
+            if seen.exists() {
+                disk.fail(zoutbox_storage::Operation::Read, &name);
+            }
+        })));
+        let swept = ground.upkeep().sweep(&ground.system, &ground.share, AT_ONCE.sweep_after);
+        ground.disk.hook(None);
+        assert!(swept.is_err() && !aside.exists() && ground.path("orphan").exists());
     }
 }
