@@ -72,30 +72,35 @@ pub fn consumers(system: &System, share: &Share) -> Result<Registered, ReaderErr
             registered.omitted = names.len() - index;
             break;
         }
-        if let Some(found) = read(system, share, name, &mut bytes) {
+        let (found, length) = match WriterId::new(name) {
+            Ok(id) => read(system, share, &id),
+            Err(_) => (Some(Err(BadProgress::Name)), 0),
+        };
+        bytes += length;
+        if let Some(found) = found {
             registered.consumers.push(Consumer { name: name.escape_debug().to_string(), found });
         }
     }
     Ok(registered)
 }
 
-/// `None` if it is not there any more.
-fn read(
-    system: &System,
-    share: &Share,
-    name: &str,
-    total: &mut usize,
-) -> Option<Result<Progress, BadProgress>> {
-    let Ok(id) = WriterId::new(name) else { return Some(Err(BadProgress::Name)) };
-    let bytes = match system.read_small(&share.layout.consumer(&id), MAX_PROGRESS_LENGTH + 1) {
-        Err(error) if error.is_missing() && !error.is_stale() => return None,
-        Err(error) => return Some(Err(error.into())),
+/// Reads what one consumer says; `None` if it has not registered.
+#[must_use]
+pub fn consumer(system: &System, share: &Share, name: &WriterId) -> Option<Result<Progress, BadProgress>> {
+    read(system, share, name).0
+}
+
+/// And how many bytes were read.
+fn read(system: &System, share: &Share, name: &WriterId) -> (Option<Result<Progress, BadProgress>>, usize) {
+    let bytes = match system.read_small(&share.layout.consumer(name), MAX_PROGRESS_LENGTH + 1) {
+        Err(error) if error.is_missing() && !error.is_stale() => return (None, 0),
+        Err(error) => return (Some(Err(error.into())), 0),
         Ok(bytes) => bytes,
     };
-    *total = total.saturating_add(bytes.len());
-    Some(match Progress::decode(&bytes) {
+    let found = match Progress::decode(&bytes) {
         Ok(progress) if progress.share == share.id => Ok(progress),
         Ok(_) => Err(BadProgress::Foreign),
         Err(error) => Err(error.into()),
-    })
+    };
+    (Some(found), bytes.len())
 }

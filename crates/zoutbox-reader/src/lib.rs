@@ -29,7 +29,7 @@ mod watch;
 
 pub use batch::{Batch, LogRecord, Stop};
 pub use checkpoint::{BadCheckpoint, StoredCheckpoint, checkpoint};
-pub use consumers::{BadProgress, Consumer, MAX_CONSUMERS, Registered, consumers};
+pub use consumers::{BadProgress, Consumer, MAX_CONSUMERS, Registered, consumer, consumers};
 pub use damage::{Damage, DamageReason};
 pub use discover::{Writers, segments, writers};
 pub use error::ReaderError;

@@ -44,6 +44,14 @@ impl Need {
         Self { from: Some(from), single: BTreeSet::new() }
     }
 
+    /// What a consumer alone needs of a writer with which it is at this place.
+    #[must_use]
+    pub fn of(place: &Place) -> Self {
+        let mut alone = Together::default();
+        alone.add(place);
+        alone.need()
+    }
+
     /// The segment from which on all are needed, if there is one; every segment's id is at least that of [`Need::everything`].
     #[must_use]
     pub fn from(&self) -> Option<SegmentId> {

@@ -269,8 +269,9 @@ impl<P: Publisher> Engine<P> {
         }
         let lanes = self.slots.iter().filter_map(|slot| slot.lane.deadline()).min();
         let stop = self.stopping.map(|_| now + Duration::from_millis(50));
-        let soon = self.keeping.next().min(self.next_look).min(self.report.next());
-        let next = [lanes, self.next_discovery, Some(soon), stop, rings];
+        let keeping = self.stopping.is_none().then(|| self.keeping.next());
+        let soon = self.next_look.min(self.report.next());
+        let next = [lanes, self.next_discovery, keeping, Some(soon), stop, rings];
         // A lane that may not read now is not asked again at once: what it waits for is an event.
         let floor = Duration::from_millis(if may_read { 1 } else { 20 });
         next.into_iter().flatten().min().unwrap_or(now).saturating_sub(now).max(floor)

@@ -23,6 +23,9 @@ use crate::publisher::Publisher;
 use crate::remove::Retention;
 use crate::upkeep::Removed;
 
+/// How soon it is tried again to sweep before writers were looked for.
+const SOON: Duration = Duration::from_secs(1);
+
 /// What the engine keeps for upkeep.
 #[derive(Debug)]
 pub(super) struct Keeping {
@@ -83,9 +86,11 @@ impl<P: Publisher> Engine<P> {
                 self.jobs.look_at_consumers(consumers);
             }
         }
-        if self.keeping.next_sweep <= now && self.discovered {
-            self.keeping.next_sweep = now + sweep_pause(self.options.retention);
-            if self.keeping.to_sweep.is_empty() {
+        if self.keeping.next_sweep <= now {
+            // The first round waits until it is known whose there are.
+            let pause = if self.discovered { sweep_pause(self.options.retention) } else { SOON };
+            self.keeping.next_sweep = now + pause;
+            if self.discovered && self.keeping.to_sweep.is_empty() {
                 self.keeping.to_sweep.extend(0..self.slots.len());
                 self.jobs.sweep_registrations(self.options.retention.sweep_after);
             }
