@@ -3,6 +3,7 @@
 //! ```text
 //!   relay                                     a writer whose caller tries an append again
 //!   (a) rename <id> to <id>.swept, sync
+//!       lock it; a writer has it: give it back
 //!   (b) look who names it                     (1) finds <id> finished: writes nothing
 //!   (c) nobody: remove <id>.swept             (2) appends the record, durably
 //!       somebody: give it its name back       (3) is <id> still there? if not, writes it again
@@ -12,6 +13,9 @@
 //! If the record was durable before (b) began, (b) sees it, and the file comes back. If not, (3) comes after (a), and sees that the file
 //! is gone. Neither alone is enough. A crash between (a) and (c) leaves `<id>.swept`, and the next sweep goes on with (b).
 //!
+//! A writer of ours also has the file locked from (1) to (4), under whatever name, and a second name of it that ends in `.tmp`: what is locked
+//! is left alone. The lock spares that writer work; the file's safety does not hang on it for programs that take none.
+//!
 //! Only regular files below directories that are none of them a link are touched, and only under names that the format has.
 
 use std::collections::BTreeSet;
@@ -20,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use zoutbox_format::payload::SWEPT_SUFFIX;
 use zoutbox_format::{Hour, PayloadName, WriterId};
-use zoutbox_storage::{FileKind, Share, StorageError, System};
+use zoutbox_storage::{DiskFile, FileKind, OpenMode, Share, StorageError, System};
 
 /// The large payloads of one writer on its share.
 #[derive(Debug, Clone, Copy)]
@@ -87,19 +91,43 @@ impl Payloads<'_> {
         Ok(true)
     }
 
+    /// Between (a) and (b): who locks second sees what the other did.
+    ///
+    /// # Errors
+    /// What the disk says. The next sweep goes on.
+    pub(crate) fn lock(&self, names: &[PayloadName]) -> Result<Vec<Aside>, StorageError> {
+        let lock = |name: &PayloadName| {
+            let lock = self.try_lock(&swept(&self.share.layout.payload(name)))?;
+            Ok(Aside { name: name.clone(), lock })
+        };
+        names.iter().map(lock).collect()
+    }
+
+    /// The file, locked; `None` when somebody else has it locked, or it is not there.
+    pub(crate) fn try_lock(&self, path: &Path) -> Result<Option<Box<dyn DiskFile>>, StorageError> {
+        match self.system.disk.open(path, OpenMode::Write) {
+            Err(error) if error.is_missing() => Ok(None),
+            Err(error) => Err(error),
+            Ok(file) => Ok(if file.try_lock()? { Some(file) } else { None }),
+        }
+    }
+
     /// Step (c). Returns how many were removed; the others have their names again, or there is a new file under them.
     ///
     /// # Errors
     /// What the disk says. The next sweep goes on.
     pub(crate) fn settle(
         &self,
-        aside: &[PayloadName],
+        aside: Vec<Aside>,
         is_named: impl Fn(&PayloadName) -> bool,
     ) -> Result<usize, StorageError> {
         let mut removed = 0;
-        for name in aside {
-            let path = self.share.layout.payload(name);
-            let named = is_named(name);
+        let names: Vec<_> = aside.iter().map(|aside| aside.name.clone()).collect();
+        for Aside { name, lock } in aside {
+            let path = self.share.layout.payload(&name);
+            let named = lock.is_none() || is_named(&name);
+            // An NFS client keeps a file that it has open under yet another name. Who locks it now finds its name gone.
+            drop(lock);
             if named {
                 self.give_back(&path)?;
             }
@@ -109,7 +137,7 @@ impl Payloads<'_> {
                 Err(error) => return Err(error),
             }
         }
-        self.sync(aside)?;
+        self.sync(&names)?;
         Ok(removed)
     }
 
@@ -136,6 +164,13 @@ impl Payloads<'_> {
             other => other,
         }
     }
+}
+
+/// A payload that is aside.
+pub(crate) struct Aside {
+    name: PayloadName,
+    /// `None`: a writer has it.
+    lock: Option<Box<dyn DiskFile>>,
 }
 
 /// Under which name a file is aside.

@@ -24,8 +24,8 @@ use crate::error::RelayError;
 use crate::payloads::Payloads;
 use crate::upkeep::{Removed, Upkeep};
 
-/// So many payloads are looked up together.
-const TOGETHER: usize = 1024;
+/// So many payloads are looked up together; each is open for that long.
+const TOGETHER: usize = 256;
 /// Length of the names of a year's, month's, day's and hour's directory.
 const DIGITS: [usize; 4] = [4, 2, 2, 2];
 /// Of those, how many make a day.
@@ -116,7 +116,9 @@ impl Sweep<'_> {
         let mut left = entries.len();
         for name in found.temporary {
             let file = path.join(name);
-            if self.is_old(&file)? && removed(self.payloads.system.disk.remove_file(&file))? {
+            // A writer keeps one for as long as it needs the payload, however old that is.
+            let nobodys = self.is_old(&file)? && self.payloads.try_lock(&file)?.is_some();
+            if nobodys && removed(self.payloads.system.disk.remove_file(&file))? {
                 self.removed.temporary += 1;
                 left -= 1;
             }

@@ -100,6 +100,7 @@ impl Upkeep {
         if aside.is_empty() {
             return Ok(0);
         }
+        let aside = payloads.lock(aside)?;
         let updated = self.references.update(payloads.system, payloads.share, payloads.writer);
         let sees = updated.is_ok() && self.sees();
         let settled = payloads.settle(aside, |name| !sees || self.is_named(name, except));

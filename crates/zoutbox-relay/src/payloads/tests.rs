@@ -96,7 +96,8 @@ impl Shell {
                 references.update(system, share, writer).unwrap();
                 if !is_named(&references) {
                     let aside = payloads.set_aside(vec![self.name.clone()]).unwrap();
-                    payloads.settle(&aside, |_| is_named(&references)).unwrap();
+                    let aside = payloads.lock(&aside).unwrap();
+                    payloads.settle(aside, |_| is_named(&references)).unwrap();
                 }
             }
             Relay::WithoutSettingAside => {

@@ -3,6 +3,7 @@
 use std::fs;
 
 use zoutbox_relay_core::Needs;
+use zoutbox_storage::OpenMode;
 
 use super::sweep_registrations;
 use crate::Removed;
@@ -51,6 +52,26 @@ fn a_letter_keeps_the_payload_that_its_record_names_until_it_is_taken_away() {
         assert_eq!(ground.sweep(&mut upkeep), Removed::default());
         fs::remove_file(letter).unwrap();
         assert_eq!(ground.sweep(&mut upkeep).payloads, 1);
+    }
+}
+
+#[test]
+fn what_a_writer_has_locked_stays_under_its_name_however_old() {
+    for mut ground in Ground::all() {
+        ground.segment(&[""]);
+        let path = ground.put("a");
+        let other = path.with_file_name("a.0123.tmp");
+        fs::hard_link(&path, &other).unwrap();
+        let file = ground.system.disk.open(&other, OpenMode::Write).unwrap();
+        assert!(file.try_lock().unwrap());
+        ground.clock.advance(DAY);
+        let mut upkeep = ground.upkeep();
+        assert_eq!(ground.sweep(&mut upkeep), Removed::default());
+        assert_eq!(ground.payloads(), set(&["a", "a.0123.tmp"]));
+        drop(file);
+        let swept = ground.sweep(&mut upkeep);
+        assert_eq!((swept.payloads, swept.temporary), (1, 1));
+        assert_eq!(ground.payloads(), set(&[]));
     }
 }
 
