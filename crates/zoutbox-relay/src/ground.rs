@@ -171,6 +171,16 @@ impl Ground {
         file.set_modified(UNIX_EPOCH + Duration::from_millis(self.clock.now_ms())).unwrap();
     }
 
+    /// From now on it is an error if one of these is not there in front of any call.
+    pub(crate) fn watch(&self, ids: &[&str]) {
+        let paths: Vec<_> = ids.iter().map(|id| self.path(id)).collect();
+        self.disk.hook(Some(Box::new(move |_| {
+            for path in &paths {
+                assert!(path.exists(), "{} was moved", path.display());
+            }
+        })));
+    }
+
     /// The ids of the payloads that are there, and the names of what else is.
     pub(crate) fn payloads(&self) -> BTreeSet<String> {
         files(&self.share.layout.payloads(&self.writer))

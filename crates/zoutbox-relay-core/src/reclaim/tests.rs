@@ -72,6 +72,21 @@ fn what_is_needed_for_itself_alone_is_set_aside_and_holds_nothing_up() {
     assert_eq!(due, expected.map(|(segment, aside)| Due { segment, aside }));
 }
 
+/// A listing can be late: over NFS, or when a writer that was taken over made one more.
+#[test]
+fn a_segment_that_shows_late_keeps_those_behind_it_until_its_own_time_is_over() {
+    let all = [id(1, 1), id(1, 10), id(1, 20)];
+    let (end, retention) = (in_front_of(all[2], 20), Duration::from_secs(10));
+    let mut reclaim = Reclaim::new();
+    let mut due = |segments: &[SegmentId], now| {
+        ids(reclaim.due(segments, end, &Need::nothing(), retention, Duration::from_secs(now)))
+    };
+    assert_eq!(due(&all[1..], 0), []);
+    assert_eq!(due(&all, 9), []);
+    assert_eq!(due(&all, 10), [], "a gap");
+    assert_eq!(due(&all, 19), all[..2]);
+}
+
 fn segment() -> impl Strategy<Value = SegmentId> {
     (1..3_u64, 1..9_u64).prop_map(|(epoch, first)| id(epoch, first))
 }

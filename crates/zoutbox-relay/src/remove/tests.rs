@@ -161,6 +161,35 @@ fn the_payloads_of_a_segment_go_with_it_except_those_that_somebody_else_names() 
     }
 }
 
+/// A consumer may be reading it.
+#[test]
+fn what_somebody_else_names_is_not_moved_for_a_moment() {
+    for damaged in [false, true] {
+        for mut ground in Ground::all() {
+            ground.segment(&["again", "letter"]);
+            let second = ground.segment(&["again", "x"]);
+            ground.segment(&[""]);
+            ground.put_all(&["again", "letter", "x"]);
+            let mut need = Need::from_on(second);
+            if damaged {
+                // Then nobody knows what it names.
+                let path = ground.share.layout.writer(&ground.writer).join(file(second));
+                let mut bytes = fs::read(&path).unwrap();
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                fs::write(&path, bytes).unwrap();
+                ground.watch(&["again", "letter", "x"]);
+            } else {
+                need.hold(second);
+                ground.watch(&["again", "x"]);
+            }
+            let removed = ground.remove(&mut ground.upkeep(), &needs(&ground, &need));
+            ground.disk.hook(None);
+            assert_eq!((removed.segments, removed.payloads), (1, usize::from(!damaged)));
+        }
+    }
+}
+
 #[test]
 fn the_payloads_of_an_archived_segment_stay() {
     for mut ground in Ground::all() {

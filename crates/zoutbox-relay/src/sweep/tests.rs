@@ -38,6 +38,29 @@ fn what_no_record_names_is_swept_once_it_is_old_and_what_one_names_never() {
     }
 }
 
+/// A consumer may be reading it.
+#[test]
+fn what_a_record_names_is_not_moved_for_a_moment_and_neither_is_what_one_may_name() {
+    for damaged in [false, true] {
+        for mut ground in Ground::all() {
+            let first = ground.segment(&["sealed"]);
+            ground.open_segment(&["live"]);
+            ground.put_all(&["sealed", "live", "orphan"]);
+            ground.clock.advance(DAY);
+            if damaged {
+                let name = zoutbox_format::layout::SegmentName::sealed(first).file_name();
+                fs::write(ground.share.layout.writer(&ground.writer).join(name), "?").unwrap();
+                ground.watch(&["sealed", "live", "orphan"]);
+            } else {
+                ground.watch(&["sealed", "live"]);
+            }
+            let swept = ground.sweep(&mut ground.upkeep());
+            ground.disk.hook(None);
+            assert_eq!(swept.payloads, usize::from(!damaged));
+        }
+    }
+}
+
 #[test]
 fn a_letter_keeps_the_payload_that_its_record_names_until_it_is_taken_away() {
     for mut ground in Ground::all() {

@@ -146,6 +146,22 @@ fn a_removal_that_hangs_holds_up_neither_lane_nor_checkpoint() {
 }
 
 #[test]
+fn consumers_that_can_not_be_looked_at_keep_everything() {
+    let world = World::new();
+    world.append(3);
+    let directory = world.share.layout.consumers();
+    std::fs::write(&directory, "in the way").unwrap();
+    let ended = world.while_relaying(|| {
+        wait_until("what was there is published", LONG, || world.lines.count() == 3);
+        world.system.clock.sleep(Duration::from_secs(3));
+        assert_eq!(world.segments(), 3);
+        std::fs::remove_file(&directory).unwrap();
+        wait_until("the others are removed", LONG, || world.segments() == 1);
+    });
+    ended.unwrap();
+}
+
+#[test]
 fn pauses_follow_the_times_that_were_asked_for() {
     let of = |keep: u64, sweep: u64| {
         let retention = Retention {
