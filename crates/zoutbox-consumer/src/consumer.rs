@@ -64,7 +64,7 @@ use crate::inbox::{Inbox, Store};
 use crate::resolver::{Resolved, Resolver};
 
 pub use error::ConsumerError;
-pub use observer::Observer;
+pub use observer::{Look, Observer};
 pub use options::{ConsumerAmqp, ConsumerOptions, UnparkOptions};
 pub use unpark::unpark;
 
@@ -242,6 +242,7 @@ fn checked(options: &ConsumerOptions) -> Result<Place, ConsumerError> {
     Place::new(&options.amqp, &options.queue)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn thread(error: std::io::Error) -> ConsumerError {
     ConsumerError::Thread(format!("a thread can't be started: {error}"))
 }

@@ -115,12 +115,14 @@
 pub mod consumer;
 pub mod inbox;
 pub mod message;
+#[cfg(feature = "amqp")]
+pub mod registration;
 pub mod resolver;
 
 #[cfg(feature = "amqp")]
 pub use consumer::{
-    Consumer, ConsumerAmqp, ConsumerError, ConsumerOptions, HandlerError, Observer, Summary, UnparkOptions,
-    unpark,
+    Consumer, ConsumerAmqp, ConsumerError, ConsumerOptions, HandlerError, Look, Observer, Summary,
+    UnparkOptions, unpark,
 };
 #[cfg(feature = "postgres")]
 pub use inbox::PostgresStore;
@@ -131,6 +133,8 @@ pub use inbox::{
     WindowError,
 };
 pub use message::{HeaderValue, Message};
+#[cfg(feature = "amqp")]
+pub use registration::{Registration, RegistrationError, RegistrationOptions};
 pub use resolver::{Large, LargeReader, Payload, Records, ResolveError, Resolved, Resolver, ResolverOptions};
 pub use zoutbox_format::{Pointer, RecordId, ShareId};
 pub use zoutbox_storage::ErrorKind;

@@ -1,6 +1,7 @@
 //! Telling somebody how far the consumer is: who registers on the share needs it.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 use zoutbox_format::{SegmentId, WriterId};
@@ -15,6 +16,12 @@ pub trait Observer {
     /// It was acknowledged: all its records are applied or parked, durably. Of several at once, in any order.
     fn acked(&mut self, delivery: u64);
 
+    /// It could not be resolved, and is parked as it came: what it says of itself is not to be trusted. It is acknowledged later. By default
+    /// nothing.
+    fn refused(&mut self, delivery: u64) {
+        let _ = delivery;
+    }
+
     /// It was given back to the broker unacknowledged, and comes again as another delivery, here or at another consumer of the queue.
     ///
     /// By default nothing: it stays as delivered, until the end of the process, which keeps too much rather than too little.
@@ -28,6 +35,14 @@ pub trait Observer {
     /// A record that was set aside is applied: once for each [`Observer::parked`].
     fn unparked(&mut self, writer: &WriterId, segment: Option<SegmentId>);
 
+    /// All records that waited at the start have been told to [`Observer::parked`]. By default nothing.
+    fn started(&mut self) {}
+
+    /// The queue was looked at, about every second while there is a connection. By default nothing.
+    fn looked(&mut self, look: Look) {
+        let _ = look;
+    }
+
     /// The connection is gone: what was delivered and not acknowledged comes again, as other deliveries.
     fn lost(&mut self);
 
@@ -39,12 +54,26 @@ pub trait Observer {
     fn stopped(&mut self) {}
 }
 
+/// What a look at the queue showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// When the broker was asked.
+    pub asked: Instant,
+    /// How many messages waited in the queue, that nobody held.
+    pub waiting: u64,
+    /// The number of the last delivery that came before the broker answered.
+    pub delivered: u64,
+}
+
 /// What an observer is told.
 #[derive(Debug)]
 pub(super) enum Told {
     Delivered { delivery: u64, writer: WriterId, segment: Option<SegmentId> },
     Acked(u64),
+    Refused(u64),
     Returned(u64),
+    Started,
+    Looked(Look),
     Parked { writer: WriterId, segment: Option<SegmentId> },
     Unparked { writer: WriterId, segment: Option<SegmentId> },
     Lost,
@@ -88,7 +117,10 @@ fn listen(mut observer: Box<dyn Observer + Send>, told: &Receiver<Told>) {
         match told {
             Told::Delivered { delivery, writer, segment } => observer.delivered(delivery, &writer, segment),
             Told::Acked(delivery) => observer.acked(delivery),
+            Told::Refused(delivery) => observer.refused(delivery),
             Told::Returned(delivery) => observer.returned(delivery),
+            Told::Started => observer.started(),
+            Told::Looked(look) => observer.looked(look),
             Told::Parked { writer, segment } => observer.parked(&writer, segment),
             Told::Unparked { writer, segment } => observer.unparked(&writer, segment),
             Told::Lost => observer.lost(),

@@ -20,7 +20,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
 use super::link::{Failure, Incoming, Link, Place, at_hand, describe};
 use super::message::Delivered;
-use super::observer::{Telling, Told};
+use super::observer::{Look, Telling, Told};
 use super::parker::Parker;
 use super::worker::{Inbound, Said};
 use super::{ConsumerError, Summary};
@@ -288,13 +288,16 @@ impl Shell {
             return Err(End::Lost("the broker closed it".into()));
         }
         let mut empty = None;
-        if self.telling.is_there() && self.outstanding == 0 {
+        if self.telling.is_there() {
+            let (asked, idle) = (tokio::time::Instant::now().into_std(), self.outstanding == 0);
             let count = link.count().await.map_err(lost)?;
             // What the broker had sent before it answered is here, and counts.
             while let Some(delivery) = at_hand(incoming) {
-                self.deliver(delivery)?;
+                self.deliver(Some(delivery))?;
             }
-            empty = (self.outstanding == 0).then_some(count == 0);
+            let (waiting, delivered) = (u64::from(count), self.number);
+            self.telling.tell(Told::Looked(Look { asked, waiting, delivered }));
+            empty = (idle && self.outstanding == 0).then_some(count == 0);
         }
         self.tick(empty);
         Ok(())

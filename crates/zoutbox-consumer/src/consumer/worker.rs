@@ -15,6 +15,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
+use zoutbox_format::SegmentId;
 use zoutbox_storage::{Clock, ErrorKind, System};
 
 use super::decide::{Attempts, Failed, Policy, Then};
@@ -22,8 +23,8 @@ use super::lanes::{Lanes, Next};
 use super::message::{Delivered, Outgoing, one_line};
 use super::observer::{Telling, Told};
 use super::{ConsumerError, ConsumerOptions, HandlerError, Summary};
-use crate::inbox::{Applied, ApplyError, Identity, Inbox, InboxError, Opened, OrderKey, Store, Turn};
-use crate::resolver::{Records, ResolveError, Resolved, Resolver};
+use crate::inbox::{Applied, ApplyError, Head, Identity, Inbox, InboxError, Opened, OrderKey, Store, Turn};
+use crate::resolver::{Payload, Records, ResolveError, Resolved, Resolver};
 
 /// A reason in a row or a log.
 const MOST_REASON: usize = 512;
@@ -149,6 +150,7 @@ where
         for parked in parked {
             self.parts.telling.tell(Told::Parked { writer: parked.record.writer, segment: parked.segment });
         }
+        self.parts.telling.tell(Told::Started);
         Ok(())
     }
 
@@ -259,6 +261,7 @@ where
                 if let Some(record) = record {
                     self.lanes.settled(&record.writer);
                 }
+                self.parts.telling.tell(Told::Refused(delivered.number));
                 self.set_aside_whole(&delivered, &reason)?;
             }
         }
@@ -385,19 +388,15 @@ where
         }
     }
 
-    fn taken(
-        &mut self,
-        identity: &Identity,
-        applied: Applied<()>,
-        unparked: Option<Option<zoutbox_format::SegmentId>>,
-    ) {
+    fn taken(&mut self, identity: &Identity, applied: Applied<()>, unparked: Option<Head>) {
         match applied {
             Applied::Now(()) => self.summary.applied += 1,
             Applied::Duplicate => self.summary.duplicates += 1,
         }
-        if let Some(segment) = unparked {
+        if let Some(head) = unparked {
             self.parked = self.parked.saturating_sub(1);
-            self.parts.telling.tell(Told::Unparked { writer: identity.record.writer.clone(), segment });
+            let (writer, segment) = (identity.record.writer.clone(), head.segment());
+            self.parts.telling.tell(Told::Unparked { writer, segment });
         }
     }
 
@@ -419,7 +418,7 @@ where
         let outgoing = delivered.single(record, of, &reason);
         self.set_aside(delivered, outgoing, &identity.record.to_string())?;
         tracing::warn!("{} is parked: {reason}", identity.record);
-        let segment = record.pointer.as_ref().map(|pointer| pointer.segment);
+        let segment = self.lies_in(delivered, record)?;
         let mut attempts = Attempts::default();
         let new = loop {
             match self.parts.inbox.park(identity, key, (segment, &reason, self.clock.now_ms())) {
@@ -437,6 +436,27 @@ where
         }
         self.summary.parked += 1;
         Ok(())
+    }
+
+    /// The segment that has to stay as long as the record waits: that of a pointer, and that of a record whose payload lies on the share.
+    fn lies_in(&mut self, delivered: &Delivered, record: &Resolved<'_>) -> Result<Option<SegmentId>, Leave> {
+        let large = match (&record.pointer, &record.payload) {
+            (Some(pointer), _) => return Ok(Some(pointer.segment)),
+            (None, Payload::Bytes(_)) => return Ok(None),
+            (None, Payload::Large(large)) => large,
+        };
+        let mut failures = 0_u32;
+        loop {
+            let error = match large.segment() {
+                Ok(segment) => return Ok(segment),
+                Err(error) => error,
+            };
+            failures = failures.saturating_add(1);
+            if failures == 1 {
+                tracing::error!("{}: {error}; it is tried again until it works", record.identity.record);
+            }
+            self.pause(self.policy.delay(failures), Some(delivered.link))?;
+        }
     }
 
     fn set_aside_whole(&mut self, delivered: &Delivered, reason: &str) -> Done {

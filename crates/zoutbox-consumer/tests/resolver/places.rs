@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use zoutbox_consumer::resolver::Unseen;
 use zoutbox_consumer::{ErrorKind, ResolveError};
 use zoutbox_format::Record;
+use zoutbox_format::frame::{Seal, encode_seal};
 
 use crate::ground::{Ground, assert_refused, carry, ground, grounds, named, owned, point_at, varied};
 
@@ -168,9 +169,14 @@ fn the_seal_counts_whatever_the_segment_is_called() {
     assert_refused(&resolver.resolve(message.clone()).unwrap_err(), ErrorKind::Retry, "CRC");
     fs::write(&path, &damaged.bytes).unwrap();
     assert_refused(&resolver.resolve(message.clone()).unwrap_err(), ErrorKind::Corrupt, "CRC");
-    // A seal that says something else is none.
-    let mut false_seal = damaged.bytes.clone();
-    *false_seal.last_mut().unwrap() ^= 1;
-    fs::write(&path, &false_seal).unwrap();
-    assert_refused(&ground.refused(&message), ErrorKind::Retry, "CRC");
+    // A seal that is damaged is none, nor is one that says that it lies elsewhere.
+    let mut spoiled = damaged.bytes.clone();
+    *spoiled.last_mut().unwrap() ^= 1;
+    let mut elsewhere = unsealed.to_vec();
+    let seal = Seal { records: 4, offset: elsewhere.len() as u64 + 1 };
+    encode_seal(&mut elsewhere, whole.header.crc_seed(), whole.next, seal);
+    for bytes in [spoiled, elsewhere] {
+        fs::write(&path, bytes).unwrap();
+        assert_refused(&ground.refused(&message), ErrorKind::Retry, "CRC");
+    }
 }

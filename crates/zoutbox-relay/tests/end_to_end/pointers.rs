@@ -7,12 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use lapin::message::Delivery;
-use serde_json::json;
+use serde_json::{Value, json};
 use zoutbox_format::frame::encode_data;
 use zoutbox_format::layout::{SegmentName, dead_letter_name};
-use zoutbox_format::{
-    Epoch, Pointer, PreviousSegment, Record, SegmentHeader, SegmentId, Sequence, ShareId, WriterId,
-};
+use zoutbox_format::{Epoch, Pointer, PreviousSegment, Record, SegmentHeader, SegmentId, Sequence, WriterId};
 use zoutbox_test_support::{Broker, test_roots, wait_until};
 use zoutbox_writer::Options;
 
@@ -25,7 +23,9 @@ const RULES: &[&str] = &["--publish", "*.batch.#=pointer-batch", "--publish", "*
 /// Waits until everything is confirmed and delivered, and follows all that came. Once a test: it marks the end of the queue.
 #[track_caller]
 fn everything(world: &World, queue: &Queue, consumer: &Consumer, producers: &[&Producer]) -> Vec<Followed> {
-    producers.iter().for_each(|producer| world.wait_until_confirmed(producer));
+    for producer in producers {
+        world.wait_until_confirmed(producer);
+    }
     queue.mark();
     let came = consumer.ids_before_the_mark().len();
     let follow = |delivery: &Delivery| {
@@ -274,9 +274,27 @@ fn with_lost_ones(world: &World) -> Producer {
     orders
 }
 
+/// The pointer that a dead letter holds.
+fn pointer_of(member: &Value) -> Pointer {
+    let number = |name: &str| member[name].as_u64().unwrap_or_else(|| panic!("{name}: {member}"));
+    let small = |name: &str| u32::try_from(number(name)).unwrap();
+    let first_sequence = Sequence::new(number("segment_first"));
+    assert_eq!(member.as_object().unwrap().len(), 9, "{member}");
+    Pointer {
+        share: member["share"].as_str().unwrap().parse().unwrap(),
+        writer: WriterId::new(member["writer"].as_str().unwrap()).unwrap(),
+        segment: SegmentId { epoch: Epoch::new(number("epoch")), first_sequence },
+        offset: number("offset"),
+        length: small("length"),
+        sequence: Sequence::new(number("sequence")),
+        count: small("count"),
+        crc: small("crc"),
+    }
+}
+
 #[test]
 fn a_batch_that_no_queue_takes_becomes_one_dead_letter_that_leads_to_its_records() {
-    for (mode, letters) in [("pointer-batch", 1), ("pointer", 30)] {
+    for (mode, letters) in [("pointer-batch", 1_u32), ("pointer", 30)] {
         let (world, queue) =
             (World::new(), Queue::new(Broker::shared(), &format!("dead-{mode}"), &["kept.#"]));
         let orders = with_lost_ones(&world);
@@ -291,32 +309,17 @@ fn a_batch_that_no_queue_takes_becomes_one_dead_letter_that_leads_to_its_records
         let kept: Vec<_> = kept.map(|(id, _)| id.to_string()).collect();
         assert_eq!(first_unequal(&ids(&followed, &orders.id), &kept), None);
         let dead = world.dead("orders");
-        assert_eq!(dead.len(), letters, "{dead:?}");
+        assert_eq!(dead.len(), letters as usize, "{dead:?}");
         let (name, letter) = &dead[0];
         assert_eq!(*name, dead_letter_name(Epoch::FIRST, Sequence::new(51)));
         assert!(letter["reason"].as_str().unwrap().contains("NO_ROUTE"), "{letter}");
         assert_eq!((&letter["topic"], &letter["record"]), (&"lost.x".into(), &json!(null)));
-        let pointed = &letter["pointer"];
-        let number = |name: &str| pointed[name].as_u64().unwrap_or_else(|| panic!("{name}: {pointed}"));
-        let small = |name: &str| u32::try_from(number(name)).unwrap();
-        let id = SegmentId {
-            epoch: Epoch::new(number("epoch")),
-            first_sequence: Sequence::new(number("segment_first")),
-        };
-        let pointer = Pointer {
-            share: pointed["share"].as_str().unwrap().parse::<ShareId>().unwrap(),
-            writer: WriterId::new(pointed["writer"].as_str().unwrap()).unwrap(),
-            segment: id,
-            offset: number("offset"),
-            length: small("length"),
-            sequence: Sequence::new(number("sequence")),
-            count: small("count"),
-            crc: small("crc"),
-        };
-        assert_eq!(pointed.as_object().unwrap().len(), 9, "{pointed}");
-        assert_eq!((pointer.first().to_string(), pointer.count), ("orders/1/51".into(), 30 / letters as u32));
-        let segment =
-            fs::read(world.directory("orders").join(SegmentName { id, sealed: true }.file_name())).unwrap();
+        let pointer = pointer_of(&letter["pointer"]);
+        assert_eq!((pointer.first().to_string(), pointer.count), ("orders/1/51".into(), 30 / letters));
+        let segment = fs::read(
+            world.directory("orders").join(SegmentName { id: pointer.segment, sealed: true }.file_name()),
+        )
+        .unwrap();
         let from = usize::try_from(pointer.offset).unwrap();
         assert!(pointer.matches(&segment[from..from + pointer.length as usize]), "{letter}");
     }

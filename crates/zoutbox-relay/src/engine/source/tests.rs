@@ -34,7 +34,9 @@ impl World {
     fn append(&self, topic: &str, count: usize, bytes: usize) {
         let record = Record::new(topic, vec![b'x'; bytes]);
         let tickets: Vec<_> = (0..count).map(|_| self.writer.append(&record).unwrap()).collect();
-        tickets.into_iter().for_each(|ticket| drop(ticket.wait().unwrap()));
+        for ticket in tickets {
+            ticket.wait().unwrap();
+        }
     }
 
     fn source(&self, options: &RunOptions) -> Source {

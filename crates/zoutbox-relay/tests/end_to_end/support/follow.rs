@@ -17,8 +17,6 @@ pub(crate) type Head = (Option<String>, Option<String>, Vec<(String, String)>);
 /// A message, and the records that it stands for.
 #[derive(Debug, Clone)]
 pub(crate) struct Followed {
-    /// The message's id.
-    pub(crate) id: String,
     pub(crate) topic: String,
     pub(crate) head: Head,
     pub(crate) body: Vec<u8>,
@@ -57,7 +55,7 @@ pub(crate) fn follow(share: &Share, delivery: &Delivery) -> Result<Followed, Str
     assert_eq!(*properties.timestamp(), Some(timestamp / 1000), "{id}");
     assert!(records.iter().all(|(_, record)| record.topic == topic), "{id}: another topic than {topic}");
     let (body, redelivered) = (delivery.data.clone(), delivery.redelivered);
-    Ok(Followed { id, topic, head: head(delivery), body, pointer, records, redelivered })
+    Ok(Followed { topic, head: head(delivery), body, pointer, records, redelivered })
 }
 
 fn head(delivery: &Delivery) -> Head {
