@@ -22,6 +22,7 @@ const RELAY: &[&str] = &[
     "--window", "300",
     "--checkpoint-interval", "1s",
     "--retention", "1s",
+    "--pointer-retention", "1s",
     "--poll-max", "200ms",
     "--report-interval", "5s",
 ];
