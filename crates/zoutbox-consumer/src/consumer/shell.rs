@@ -290,7 +290,7 @@ impl Shell {
             let count = link.count().await.map_err(lost)?;
             // What the broker had sent before it answered is here, and counts.
             while let Some(delivery) = at_hand(incoming) {
-                self.deliver(delivery)?;
+                self.deliver(Some(delivery))?;
             }
             empty = (self.outstanding == 0).then_some(count == 0);
         }

@@ -22,7 +22,7 @@ use super::lanes::{Lanes, Next};
 use super::message::{Delivered, Outgoing, one_line};
 use super::observer::{Telling, Told};
 use super::{ConsumerError, ConsumerOptions, HandlerError, Summary};
-use crate::inbox::{Applied, ApplyError, Identity, Inbox, InboxError, Opened, OrderKey, Store, Turn};
+use crate::inbox::{Applied, ApplyError, Head, Identity, Inbox, InboxError, Opened, OrderKey, Store, Turn};
 use crate::resolver::{Records, ResolveError, Resolved, Resolver};
 
 /// A reason in a row or a log.
@@ -276,7 +276,7 @@ where
     }
 
     fn records(&mut self, delivered: &Delivered, records: &Records) -> Done {
-        if records.len() > 1 && self.all_at_once(records)? {
+        if records.len() > 1 && self.all_at_once(records) {
             return Ok(());
         }
         for record in records.iter() {
@@ -287,7 +287,7 @@ where
     }
 
     /// All records of a message in one transaction; `false` if they have to be looked at one by one.
-    fn all_at_once(&mut self, records: &Records) -> Result<bool, Leave> {
+    fn all_at_once(&mut self, records: &Records) -> bool {
         let unkeyed = self.parts.options.unkeyed;
         let resolved: Vec<Resolved<'_>> = records.iter().collect();
         let all: Vec<(Identity, OrderKey)> = resolved
@@ -307,10 +307,10 @@ where
                 let duplicates = all.iter().filter(|applied| **applied == Applied::Duplicate).count() as u64;
                 self.summary.duplicates += duplicates;
                 self.summary.applied += (all.len() as u64).saturating_sub(duplicates);
-                Ok(true)
+                true
             }
             // Which one it was, and what is to be done with it, is found out one by one.
-            Ok(None) | Err(_) => Ok(false),
+            Ok(None) | Err(_) => false,
         }
     }
 
@@ -351,19 +351,15 @@ where
         }
     }
 
-    fn taken(
-        &mut self,
-        identity: &Identity,
-        applied: Applied<()>,
-        unparked: Option<Option<zoutbox_format::SegmentId>>,
-    ) {
+    fn taken(&mut self, identity: &Identity, applied: Applied<()>, unparked: Option<Head>) {
         match applied {
             Applied::Now(()) => self.summary.applied += 1,
             Applied::Duplicate => self.summary.duplicates += 1,
         }
-        if let Some(segment) = unparked {
+        if let Some(head) = unparked {
             self.parked = self.parked.saturating_sub(1);
-            self.parts.telling.tell(Told::Unparked { writer: identity.record.writer.clone(), segment });
+            let (writer, segment) = (identity.record.writer.clone(), head.segment());
+            self.parts.telling.tell(Told::Unparked { writer, segment });
         }
     }
 

@@ -1,5 +1,6 @@
 //! A broker that dies, refuses, or has no such queue yet.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,19 @@ use zoutbox_test_support::{Broker, wait_until};
 use crate::queue::{LONG, Queue};
 use crate::running::{Order, Running, Script, inline, inline_resolver, keyed, names};
 use crate::stores::{Ground, Sqlite};
+
+/// Whether the node would find this quorum queue again. It writes that down some seconds after the declaration; killed before, RabbitMQ 3.10.8 comes
+/// back with a queue that has no leader, never confirms anything again, and is none of this test's concern.
+fn registered(broker: &Broker, queue: &str) -> bool {
+    let directories = |path: &Path| std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    let nodes = directories(&broker.directory().join("data")).map(|node| node.join("quorum"));
+    let mut names =
+        nodes.filter(|path| path.is_dir()).flat_map(|path| directories(&path).collect::<Vec<_>>());
+    names.any(|path| {
+        let bytes = std::fs::read(path.join("names.dets")).unwrap_or_default();
+        bytes.windows(queue.len()).any(|window| window == queue.as_bytes())
+    })
+}
 
 #[test]
 fn a_broker_that_is_killed_and_comes_back_costs_nothing() {
@@ -21,21 +35,17 @@ fn a_broker_that_is_killed_and_comes_back_costs_nothing() {
     queue.publish(&messages(1..=400));
     let running = Running::start(&ground, queue.options(), inline_resolver(), &script);
     script.wait_for_applied(50);
-    eprintln!("STEP kill");
+    wait_until("the queues are known for good", LONG, || registered(&broker, "killed.parked"));
     broker.kill();
     broker.start_again();
-    eprintln!("STEP publish");
     queue.publish(&messages(401..=500));
-    eprintln!("STEP wait");
     // Of the key of 100, those behind it.
     wait_until("all are applied or parked", LONG, || {
-        ground.effects().len() as u32 + queue.count_of("killed.parked") >= 500
+        ground.effects().len() + queue.count_of("killed.parked") as usize >= 500
     });
-    eprintln!("STEP stop");
     broker.stop();
     broker.start_again();
     script.obey_no_more();
-    eprintln!("STEP unpark");
     assert!(queue.unpark() > 0);
     wait_until("all are applied", LONG, || ground.effects().len() >= 500);
     queue.settles_at(0, 0);

@@ -55,7 +55,7 @@ fn a_database_that_drops_its_connections_costs_nothing() {
         ground.client().execute(drop_all, &[]).unwrap();
     }
     wait_until("all are applied or parked", LONG, || {
-        ground.effects().len() as u32 + queue.count_of(&format!("{}.parked", queue.name)) >= 200
+        ground.effects().len() + queue.count_of(&format!("{}.parked", queue.name)) as usize >= 200
     });
     running.stop();
     // An effect whose statement failed is the handler's error, and it was told to try once: such a record is parked, and comes back.
