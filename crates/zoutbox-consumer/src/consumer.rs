@@ -244,6 +244,7 @@ fn checked(options: &ConsumerOptions) -> Result<Place, ConsumerError> {
     Place::new(&options.amqp, &options.queue)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn thread(error: std::io::Error) -> ConsumerError {
     ConsumerError::Thread(format!("a thread can't be started: {error}"))
 }

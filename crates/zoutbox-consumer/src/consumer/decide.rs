@@ -65,7 +65,9 @@ impl Attempts {
 
     pub(super) fn then(&mut self, policy: &Policy, failed: Failed) -> Then {
         match failed {
-            Failed::Poison(reason) => Then::Park(reason),
+            Failed::Poison(reason) | Failed::Inbox(ErrorKind::Unknown | ErrorKind::Invalid, reason) => {
+                Then::Park(reason)
+            }
             Failed::Retry(reason) => {
                 self.handled = self.handled.saturating_add(1);
                 if policy.tries != 0 && self.handled >= policy.tries {
@@ -77,7 +79,6 @@ impl Attempts {
                 self.troubles = self.troubles.saturating_add(1);
                 Then::Again(policy.delay(self.troubles))
             }
-            Failed::Inbox(ErrorKind::Unknown | ErrorKind::Invalid, reason) => Then::Park(reason),
             Failed::Inbox(..) => Then::Stop,
         }
     }

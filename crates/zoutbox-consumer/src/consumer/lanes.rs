@@ -51,7 +51,8 @@ impl<T> Lane<T> {
     /// Whether this was the last one that had been given back; nothing if it was none of them.
     fn came_again(&mut self, record: Option<&RecordId>) -> Option<bool> {
         let State::Returned(missing) = &mut self.state else { return None };
-        missing.remove(record?).then(|| missing.is_empty())
+        let was_missing = missing.remove(record?);
+        was_missing.then_some(missing.is_empty())
     }
 }
 
@@ -69,7 +70,7 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Lanes<T> {
     ready: VecDeque<Item<T>>,
-    lanes: HashMap<WriterId, Lane<T>>,
+    held: HashMap<WriterId, Lane<T>>,
     retry_min: Duration,
     retry_max: Duration,
     limit: Duration,
@@ -77,7 +78,7 @@ pub(super) struct Lanes<T> {
 
 impl<T> Lanes<T> {
     pub(super) fn new(retry_min: Duration, retry_max: Duration, limit: Duration) -> Self {
-        Self { ready: VecDeque::new(), lanes: HashMap::new(), retry_min, retry_max, limit }
+        Self { ready: VecDeque::new(), held: HashMap::new(), retry_min, retry_max, limit }
     }
 
     /// A message came; `record` is what it says that it is.
@@ -88,7 +89,7 @@ impl<T> Lanes<T> {
     /// The connection is gone, and with it all that is held.
     pub(super) fn clear(&mut self) {
         self.ready.clear();
-        self.lanes.clear();
+        self.held.clear();
     }
 
     pub(super) fn next(&mut self, now: Duration) -> Next<T> {
@@ -96,7 +97,7 @@ impl<T> Lanes<T> {
             return next;
         }
         while let Some(item) = self.ready.pop_front() {
-            let lane = item.record.as_ref().and_then(|record| self.lanes.get_mut(&record.writer));
+            let lane = item.record.as_ref().and_then(|record| self.held.get_mut(&record.writer));
             let Some(lane) = lane else { return Next::Take(item.what) };
             let Some(done) = lane.came_again(item.record.as_ref()) else {
                 lane.hold(item);
@@ -107,7 +108,7 @@ impl<T> Lanes<T> {
             }
             return Next::Take(item.what);
         }
-        let soonest = self.lanes.values().map(|lane| match lane.state {
+        let soonest = self.held.values().map(|lane| match lane.state {
             State::NotReady { again, .. } => again.min(lane.deadline),
             State::Looking { .. } | State::Returned(_) => lane.deadline,
         });
@@ -119,9 +120,9 @@ impl<T> Lanes<T> {
         let due = |lane: &Lane<T>| {
             now >= lane.deadline || matches!(lane.state, State::NotReady { again, .. } if now >= again)
         };
-        let writer = self.lanes.iter().find(|(_, lane)| due(lane)).map(|(writer, _)| writer.clone())?;
+        let writer = self.held.iter().find(|(_, lane)| due(lane)).map(|(writer, _)| writer.clone())?;
         let limit = self.limit;
-        let lane = self.lanes.get_mut(&writer)?;
+        let lane = self.held.get_mut(&writer)?;
         if now < lane.deadline {
             let State::NotReady { delay, .. } = lane.state else { return None };
             lane.state = State::Looking { delay };
@@ -143,7 +144,7 @@ impl<T> Lanes<T> {
         let writer = record.writer.clone();
         let item = Item { record: Some(record), what };
         let (min, max, limit) = (self.retry_min, self.retry_max, self.limit);
-        let lane = self.lanes.entry(writer).or_insert_with(|| Lane {
+        let lane = self.held.entry(writer).or_insert_with(|| Lane {
             waiting: VecDeque::new(),
             state: State::Looking { delay: Duration::ZERO },
             deadline: now.saturating_add(limit),
@@ -163,7 +164,7 @@ impl<T> Lanes<T> {
 
     /// The writer's first message is ready, whatever became of it: what waited for it is next.
     pub(super) fn settled(&mut self, writer: &WriterId) {
-        let Some(lane) = self.lanes.remove(writer) else { return };
+        let Some(lane) = self.held.remove(writer) else { return };
         for item in lane.waiting.into_iter().rev() {
             self.ready.push_front(item);
         }

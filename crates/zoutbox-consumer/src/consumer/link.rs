@@ -208,8 +208,8 @@ impl Link {
 }
 
 /// What is there already.
-pub(super) fn at_hand(incoming: &mut Incoming) -> Option<Option<lapin::Result<Delivery>>> {
-    incoming.next().now_or_never()
+pub(super) fn at_hand(incoming: &mut Incoming) -> Option<lapin::Result<Delivery>> {
+    incoming.next().now_or_never().flatten()
 }
 
 async fn step<T>(what: &str, doing: impl Future<Output = lapin::Result<T>>) -> Result<T, Failure> {

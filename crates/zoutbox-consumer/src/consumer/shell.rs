@@ -293,7 +293,7 @@ impl Shell {
             let count = link.count().await.map_err(lost)?;
             // What the broker had sent before it answered is here, and counts.
             while let Some(delivery) = at_hand(incoming) {
-                self.deliver(delivery)?;
+                self.deliver(Some(delivery))?;
             }
             let (waiting, delivered) = (u64::from(count), self.number);
             self.telling.tell(Told::Looked(Look { asked, waiting, delivered }));

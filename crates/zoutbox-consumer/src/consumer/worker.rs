@@ -23,7 +23,7 @@ use super::lanes::{Lanes, Next};
 use super::message::{Delivered, Outgoing, one_line};
 use super::observer::{Telling, Told};
 use super::{ConsumerError, ConsumerOptions, HandlerError, Summary};
-use crate::inbox::{Applied, ApplyError, Identity, Inbox, InboxError, Opened, OrderKey, Store, Turn};
+use crate::inbox::{Applied, ApplyError, Head, Identity, Inbox, InboxError, Opened, OrderKey, Store, Turn};
 use crate::resolver::{Payload, Records, ResolveError, Resolved, Resolver};
 
 /// A reason in a row or a log.
@@ -388,14 +388,15 @@ where
         }
     }
 
-    fn taken(&mut self, identity: &Identity, applied: Applied<()>, unparked: Option<Option<SegmentId>>) {
+    fn taken(&mut self, identity: &Identity, applied: Applied<()>, unparked: Option<Head>) {
         match applied {
             Applied::Now(()) => self.summary.applied += 1,
             Applied::Duplicate => self.summary.duplicates += 1,
         }
-        if let Some(segment) = unparked {
+        if let Some(head) = unparked {
             self.parked = self.parked.saturating_sub(1);
-            self.parts.telling.tell(Told::Unparked { writer: identity.record.writer.clone(), segment });
+            let (writer, segment) = (identity.record.writer.clone(), head.segment());
+            self.parts.telling.tell(Told::Unparked { writer, segment });
         }
     }
 

@@ -10,9 +10,10 @@ use super::{ApplyError, InboxError, Opened, Parked, Row, Saved, Store, Work};
 pub struct MemoryStore {
     states: HashMap<Key, Vec<u8>>,
     /// By order key, epoch and sequence.
-    parked: HashMap<Key, BTreeMap<(Vec<u8>, u64, u64), (super::Head, Parked)>>,
+    parked: HashMap<Key, Rows>,
 }
 
+type Rows = BTreeMap<(Vec<u8>, u64, u64), (super::Head, Parked)>;
 type Key = (Box<str>, zoutbox_format::ShareId, zoutbox_format::WriterId);
 
 impl MemoryStore {

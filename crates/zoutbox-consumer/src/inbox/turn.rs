@@ -16,8 +16,8 @@ pub enum Turn<T> {
     Taken {
         /// Whether it was applied now.
         applied: Applied<T>,
-        /// It was parked, and is not any more: in this segment.
-        unparked: Option<Option<SegmentId>>,
+        /// It was parked, and is not any more.
+        unparked: Option<Head>,
     },
     /// This earlier record of its writer and order key is parked: nothing ran, nothing is marked.
     Behind(RecordId),
@@ -61,7 +61,7 @@ impl<S: Store> Inbox<S> {
                 }
             };
             window.mark(place, most);
-            let value = Turn::Taken { applied: value, unparked: own.map(|head| head.segment()) };
+            let value = Turn::Taken { applied: value, unparked: own };
             let unpark = own.map(|head| (key.as_bytes(), head));
             Ok(Work::Save { state: window.encode(seed(row.share, row.writer)), unpark, value })
         })?;

@@ -5,7 +5,15 @@
 #[cfg(test)]
 mod applies;
 #[cfg(test)]
+mod bad;
+#[cfg(test)]
+mod broker;
+#[cfg(test)]
+mod child;
+#[cfg(test)]
 mod examples;
+#[cfg(test)]
+mod observed;
 #[cfg(test)]
 mod parking;
 #[cfg(test)]
@@ -19,3 +27,5 @@ mod share;
 #[cfg(test)]
 #[path = "../inbox/ground.rs"]
 mod stores;
+#[cfg(test)]
+mod trouble;

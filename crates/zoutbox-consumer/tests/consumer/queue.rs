@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 use zoutbox_consumer::{ConsumerAmqp, ConsumerOptions, HeaderValue, Message, UnparkOptions};
 use zoutbox_test_support::{Broker, wait_until};
 
+const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) const LONG: Duration = Duration::from_mins(2);
 
 pub(crate) fn runtime() -> &'static Runtime {
@@ -57,15 +58,27 @@ impl Queue {
         T: Send + 'static,
     {
         let (url, name) = (self.url.clone(), self.name.clone());
+        // A broker that is just starting does not always answer.
         let connecting = async move {
-            let connection = Connection::connect(&url, ConnectionProperties::default()).await.unwrap();
-            let channel = connection.create_channel().await.unwrap();
-            (connection, channel)
+            loop {
+                let connecting = async {
+                    let connection = Connection::connect(&url, ConnectionProperties::default()).await?;
+                    let channel = connection.create_channel().await?;
+                    Ok::<_, lapin::Error>((connection, channel))
+                };
+                match tokio::time::timeout(PATIENCE, connecting).await {
+                    Ok(connected) => return connected.unwrap(),
+                    Err(_) => eprintln!("connecting hangs, trying again"),
+                }
+            }
         };
         let (connection, channel) = runtime().block_on(connecting);
-        let done = runtime().block_on(doing(channel, name));
+        let doing = doing(channel, name);
+        let done = runtime()
+            .block_on(async { tokio::time::timeout(LONG, doing).await.expect("the broker answers") });
         // The channel went with the last that used it, which may still be on its way.
-        drop(runtime().block_on(connection.close(200, "done".into())));
+        let closing = connection.close(200, "done".into());
+        drop(runtime().block_on(async { tokio::time::timeout(PATIENCE, closing).await }));
         done
     }
 

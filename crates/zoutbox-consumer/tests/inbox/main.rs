@@ -18,3 +18,5 @@ mod postgres;
 mod proxy;
 #[cfg(test)]
 mod sqlite;
+#[cfg(test)]
+mod turn;

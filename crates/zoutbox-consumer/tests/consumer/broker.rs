@@ -1,0 +1,98 @@
+//! A broker that dies, refuses, or has no such queue yet.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use zoutbox_consumer::{ConsumerError, ErrorKind};
+use zoutbox_test_support::{Broker, wait_until};
+
+use crate::queue::{LONG, Queue};
+use crate::running::{Order, Running, Script, inline, inline_resolver, keyed, names};
+use crate::stores::{Ground, Sqlite};
+
+/// Whether the node would find this quorum queue again. It writes that down some seconds after the declaration; killed before, RabbitMQ 3.10.8 comes
+/// back with a queue that has no leader, never confirms anything again, and is none of this test's concern.
+fn registered(broker: &Broker, queue: &str) -> bool {
+    let directories = |path: &Path| std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    let nodes = directories(&broker.directory().join("data")).map(|node| node.join("quorum"));
+    let mut names =
+        nodes.filter(|path| path.is_dir()).flat_map(|path| directories(&path).collect::<Vec<_>>());
+    names.any(|path| {
+        let bytes = std::fs::read(path.join("names.dets")).unwrap_or_default();
+        bytes.windows(queue.len()).any(|window| window == queue.as_bytes())
+    })
+}
+
+#[test]
+fn a_broker_that_is_killed_and_comes_back_costs_nothing() {
+    let broker = Broker::start();
+    let (ground, queue, script) = (Arc::new(Sqlite::new()), Queue::on(&broker, "killed"), Script::default());
+    let messages = |range: std::ops::RangeInclusive<usize>| -> Vec<_> {
+        range.map(|n| inline(&format!("orders/1/{n}"), Some(["a", "b", "c"][n % 3]))).collect()
+    };
+    script.order("orders/1/100", Order::Poison);
+    queue.publish(&messages(1..=400));
+    let running = Running::start(&ground, queue.options(), inline_resolver(), &script);
+    script.wait_for_applied(50);
+    wait_until("the queues are known for good", LONG, || registered(&broker, "killed.parked"));
+    broker.kill();
+    broker.start_again();
+    queue.publish(&messages(401..=500));
+    // Of the key of 100, those behind it.
+    wait_until("all are applied or parked", LONG, || {
+        ground.effects().len() + queue.count_of("killed.parked") as usize >= 500
+    });
+    broker.stop();
+    broker.start_again();
+    script.obey_no_more();
+    assert!(queue.unpark() > 0);
+    wait_until("all are applied", LONG, || ground.effects().len() >= 500);
+    queue.settles_at(0, 0);
+    running.stop();
+    let mut expected = names(1..=500);
+    expected.sort();
+    assert_eq!(ground.effects(), expected);
+    assert_eq!(ground.inbox().parked().unwrap(), []);
+}
+
+#[test]
+fn a_queue_that_is_not_there_is_waited_for() {
+    let (ground, script) = (Arc::new(Sqlite::new()), Script::default());
+    let queue = Queue { url: Broker::shared().url().to_owned(), name: "later".to_owned() };
+    let running = Running::start(&ground, queue.options(), inline_resolver(), &script);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(running.is_running());
+    let queue = Queue::new("later");
+    queue.publish(&keyed(&["a"]));
+    script.wait_for_applied(1);
+    // And one that is removed and made again.
+    queue.delete("later");
+    std::thread::sleep(Duration::from_millis(500));
+    let queue = Queue::new("later");
+    queue.publish(&[inline("orders/1/2", None)]);
+    script.wait_for_applied(2);
+    running.stop();
+}
+
+#[test]
+fn a_broker_that_refuses_at_the_start_ends_the_consumer() {
+    let (ground, script) = (Arc::new(Sqlite::new()), Script::default());
+    let queue = Queue::new("refused");
+    let mut options = queue.options();
+    options.amqp.url = options.amqp.url.replace("guest:guest", "guest:wrong");
+    let error = Running::start(&ground, options, inline_resolver(), &script).end().unwrap_err();
+    assert!(matches!(error, ConsumerError::Refused { .. }), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Fatal);
+    assert!(!error.to_string().contains("wrong"), "{error}");
+}
+
+#[test]
+fn a_stop_without_a_broker_is_obeyed() {
+    let (ground, script) = (Arc::new(Sqlite::new()), Script::default());
+    let queue = Queue { url: "amqp://127.0.0.1:1".to_owned(), name: "nowhere".to_owned() };
+    let running = Running::start(&ground, queue.options(), inline_resolver(), &script);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(running.is_running());
+    assert_eq!(running.stop().applied, 0);
+}
