@@ -25,8 +25,7 @@ use watch::Watch;
 
 const URL: &str = "ZOUTBOX_AMQP_URL";
 const PASSWORD: &str = "ZOUTBOX_AMQP_PASSWORD";
-const VISIBLE: &str =
-    "--amqp has a password in it, which everybody on this host can see: use ZOUTBOX_AMQP_PASSWORD or --password-file";
+const VISIBLE: &str = "--amqp has a password in it, which everybody on this host can see: use ZOUTBOX_AMQP_PASSWORD or --password-file";
 /// The largest password or certificate file, in bytes.
 const MAX_FILE: usize = 1024 * 1024;
 
@@ -80,9 +79,7 @@ fn amqp(system: &System, arguments: &ConsumeArguments) -> Result<ConsumerAmqp, F
     let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
     let explicit = user.contains(':');
     amqp.password = match &arguments.password_file {
-        Some(path) => {
-            Some(text(system, "--password-file", path)?.trim_end_matches(['\r', '\n']).to_owned())
-        }
+        Some(path) => Some(text(system, "--password-file", path)?.trim_end_matches(['\r', '\n']).to_owned()),
         None if explicit => {
             let in_environment = std::env::var(URL).is_ok_and(|url| url == arguments.amqp);
             if !in_environment && !user.ends_with(":guest") {
@@ -167,7 +164,9 @@ impl Printing {
 /// Reads it to its end.
 fn verify(large: &zoutbox_consumer::Large<'_>) -> Result<(), HandlerError<String>> {
     let failed = |error: &zoutbox_consumer::ResolveError| match error.kind() {
-        ErrorKind::Missing | ErrorKind::Corrupt | ErrorKind::Invalid => HandlerError::Poison(error.to_string()),
+        ErrorKind::Missing | ErrorKind::Corrupt | ErrorKind::Invalid => {
+            HandlerError::Poison(error.to_string())
+        }
         _ => HandlerError::Trouble(error.to_string()),
     };
     let mut reader = large.open().map_err(|error| failed(&error))?;
