@@ -206,10 +206,10 @@ pub(crate) struct ConsumeArguments {
     #[arg(long, value_name = "Q")]
     pub(crate) queue: String,
     /// The broker: amqp://user@host:port/vhost, or amqps:// for TLS. A password on the command line is visible to everybody on this
-    /// host: use ZOUTBOX_AMQP_PASSWORD or --password-file
+    /// host: use `ZOUTBOX_AMQP_PASSWORD` or --password-file
     #[arg(long, value_name = "URL", env = "ZOUTBOX_AMQP_URL", hide_env_values = true)]
     pub(crate) amqp: String,
-    /// A file that holds the broker's password. Also from the environment: ZOUTBOX_AMQP_PASSWORD
+    /// A file that holds the broker's password. Also from the environment: `ZOUTBOX_AMQP_PASSWORD`
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
     /// A PEM file of certificates to trust for amqps://, besides the system's

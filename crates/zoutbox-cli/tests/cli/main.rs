@@ -10,6 +10,8 @@ mod cat;
 #[cfg(test)]
 mod consumers;
 #[cfg(test)]
+mod consume;
+#[cfg(test)]
 mod doctor;
 #[cfg(test)]
 mod doorbell;

@@ -31,9 +31,9 @@ impl Stop {
         Self::default()
     }
 
-    /// Has the consumer stop. Returns whether it had been told before.
-    pub fn tell(&self) -> bool {
-        self.0.send_replace(true)
+    /// Has the consumer stop.
+    pub fn tell(&self) {
+        self.0.send_replace(true);
     }
 
     /// Whether it was told.
