@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use zoutbox_consumer::inbox::{Parked, Store as InboxStore};
 use zoutbox_consumer::{
     Consumer, ConsumerAmqp, ConsumerOptions, ErrorKind, HandlerError, Inbox, InboxError, Payload,
-    PostgresStore, ResolveError, Resolved, Resolver, ResolverOptions, SqliteStore,
+    PostgresStore, Registration, RegistrationOptions, ResolveError, Resolved, Resolver, ResolverOptions,
+    SqliteStore,
 };
 
 use crate::counting::{Counting, Counts};
@@ -99,7 +100,8 @@ where
     let resolver = Resolver::open(&told.root, ResolverOptions::default()).unwrap();
     let mut options = ConsumerOptions::new(ConsumerAmqp::new(&told.amqp), told.name());
     options.retry_max = Duration::from_secs(1);
-    let consumer = Consumer::new(options, resolver, inbox);
+    let registration = Registration::open(&told.root, &registration(told.name())).unwrap();
+    let consumer = Consumer::new(options, resolver, inbox).observe(Box::new(registration));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let summary = runtime.block_on(async {
         let (stop, stopped) = watch::channel(false);
@@ -111,6 +113,15 @@ where
         consumer.run(stopped, handler).await.unwrap()
     });
     assert!(summary.finished, "it did not stop in good order");
+}
+
+/// Quick in everything, so that the relay removes what it may while this goes on.
+fn registration(name: &str) -> RegistrationOptions {
+    let mut options = RegistrationOptions::new(name, name);
+    options.interval = Duration::from_millis(200);
+    // All connections end on this host, and the broker hears of it at once.
+    options.settle = Duration::from_secs(2);
+    options
 }
 
 fn effect_of(record: &Resolved<'_>) -> Result<Effect, Failed> {

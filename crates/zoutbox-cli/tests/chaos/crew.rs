@@ -27,6 +27,8 @@ const RELAY: &[&str] = &[
     "1s",
     "--retention",
     "1s",
+    "--pointer-retention",
+    "1s",
     "--poll-max",
     "200ms",
     "--report-interval",

@@ -94,6 +94,11 @@ impl Ground {
         queues
     }
 
+    /// Whether all consumers have said that there is something to keep for them.
+    pub(crate) fn registered(&self) -> bool {
+        Store::ALL.iter().all(|store| self.root.join("consumers").join(store.name()).is_file())
+    }
+
     /// What `zoutbox status` says of each writer.
     pub(crate) fn status(&self) -> Vec<Lane> {
         let said = zoutbox().args(["status", "--json", "--root"]).arg(&self.root).output().unwrap();

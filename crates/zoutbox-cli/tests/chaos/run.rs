@@ -9,6 +9,9 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use zoutbox_test_support::wait_until;
+
+use crate::LONG;
 use crate::child::parked;
 use crate::crew::Crew;
 use crate::effects::Store;
@@ -61,6 +64,7 @@ impl Run {
             began: Instant::now(),
         };
         run.crew.consumers().iter().for_each(|consumer| consumer.start());
+        wait_until("the consumers are registered", LONG, || run.ground.registered());
         run.crew.relays().iter().for_each(|relay| relay.start());
         let (ground, shared) = (&run.ground, &run.shared);
         for (topic, stream) in TOPICS.iter().zip((1..).step_by(2)) {
@@ -236,6 +240,10 @@ impl Run {
             let parked = |(name, messages): &(String, u64)| name.ends_with(".parked") && *messages > 0;
             assert!(!queues.iter().any(parked), "messages are parked: {queues:?}");
             (queues.iter().all(|(_, messages)| *messages == 0), queues)
+        });
+        self.until("nothing is kept that nobody needs", || {
+            let lanes = self.ground.status();
+            (lanes.iter().all(|lane| lane.segments == 1), lanes)
         });
         for program in self.crew.all() {
             program.stop();

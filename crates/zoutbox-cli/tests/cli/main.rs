@@ -8,9 +8,9 @@ mod bad_input;
 #[cfg(test)]
 mod cat;
 #[cfg(test)]
-mod consumers;
-#[cfg(test)]
 mod consume;
+#[cfg(test)]
+mod consumers;
 #[cfg(test)]
 mod doctor;
 #[cfg(test)]
