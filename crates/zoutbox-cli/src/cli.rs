@@ -36,6 +36,9 @@ pub(crate) enum Command {
     /// Show the headers and frames of one segment with their offsets (or a checkpoint, marker, lock file or pointer)
     #[command(after_help = EXIT_CODES, after_long_help = DUMP_HELP)]
     Dump(DumpArguments),
+    /// Print what a queue delivers, each record once, as JSON lines; or bring back what was set aside
+    #[command(after_help = EXIT_CODES, after_long_help = CONSUME_HELP)]
+    Consume(Box<ConsumeArguments>),
     /// Try out a mount before trusting it, alone or together with another host: 0 sound, 2 a promise does not hold
     #[command(after_help = EXIT_CODES, after_long_help = DOCTOR_HELP)]
     Doctor(DoctorArguments),
@@ -191,6 +194,51 @@ pub(crate) struct ForgetArguments {
     /// Also if it has not vanished, or its file can't be understood. One that lives registers again
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(crate) struct ConsumeArguments {
+    /// The share's root: where pointers and large payloads lead to
+    #[arg(long, value_name = "ROOT", env = "ZOUTBOX_ROOT", required_unless_present = "unpark")]
+    pub(crate) root: Option<PathBuf>,
+    /// The queue, which is waited for if it is not there
+    #[arg(long, value_name = "Q")]
+    pub(crate) queue: String,
+    /// The broker: amqp://user@host:port/vhost, or amqps:// for TLS. A password on the command line is visible to everybody on this
+    /// host: use `ZOUTBOX_AMQP_PASSWORD` or --password-file
+    #[arg(long, value_name = "URL", env = "ZOUTBOX_AMQP_URL", hide_env_values = true)]
+    pub(crate) amqp: String,
+    /// A file that holds the broker's password. Also from the environment: `ZOUTBOX_AMQP_PASSWORD`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// A PEM file of certificates to trust for amqps://, besides the system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// The SQLite database that remembers what was printed: on a local disk, made if it is not there
+    #[arg(long, value_name = "FILE", required_unless_present = "unpark")]
+    pub(crate) inbox: Option<PathBuf>,
+    /// Whose memory it is, of those in the database; with --register also the name on the share
+    #[arg(long, value_name = "NAME", default_value = "consume")]
+    pub(crate) name: String,
+    /// End when so many lines are printed
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// End when the queue is empty
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Read every large payload through before its line is printed, and set the record aside if it is not what was appended
+    #[arg(long)]
+    pub(crate) verify_payloads: bool,
+    /// Say on the share, in consumers/NAME, what this consumer still needs, so that the relay keeps it
+    #[arg(long)]
+    pub(crate) register: bool,
+    /// The group of all that consume this queue [default: the consumer's name]
+    #[arg(long, value_name = "NAME", requires = "register")]
+    pub(crate) group: Option<String>,
+    /// Print nothing: move all messages from Q.parked back to Q, in order, and say how many
+    #[arg(long, conflicts_with_all = ["count", "once", "register", "verify_payloads", "inbox"])]
+    pub(crate) unpark: bool,
 }
 
 #[derive(Debug, Args)]
@@ -355,6 +403,30 @@ Example:
   zoutbox dump /mnt/outbox/writers/orders/00000000000000000001-00000000000000000001.seg
 
 Exit codes: 0 sound; 2 damaged; 66 no such file; 76 made by a newer zoutbox; more: zoutbox --help";
+
+const CONSUME_HELP: &str = "\
+Subscribes to the queue, follows pointers on the share, and prints each record once, in the shape of `zoutbox cat`. A line is
+written and flushed before the record is marked in the database, and its message is acknowledged after that: a crash in
+between prints the line, or those of the message it came in, once more and loses none. If nobody reads the lines any more, it ends.
+
+A record with a large payload has an empty payload and three headers, zoutbox-payload-path (below the root), -size (bytes) and
+-crc (CRC-32 as of zlib, 8 hexadecimal digits); --verify-payloads compares.
+
+What can never be printed (forged, damaged, removed) is moved to the queue Q.parked, which is made, with the reason in its header
+zoutbox-parked-reason; other records go on, later ones with the same key wait there too. When the cause is gone, --unpark brings
+all of them back.
+
+A registered consumer holds back what it needs for 7 days after it was last seen. If it is gone for good, remove
+ROOT/consumers/NAME.
+
+Examples:
+  zoutbox consume --root /mnt/outbox --queue orders --inbox /var/lib/orders/inbox.db --register | ./book
+  zoutbox consume --root /mnt/outbox --queue orders --inbox inbox.db --once | jq -r .payload
+  zoutbox consume --queue orders --unpark
+
+Exit codes: 0 stopped by a signal, by --count or --once, or nobody reads any more; 66 not a share; 69 the broker refuses; 75 the
+inbox is locked, or 100,000 records are parked; 76 the inbox or the share is of a newer zoutbox; 130 and 143 ended by a signal
+before --count or --once was reached; more: zoutbox --help";
 
 const DOCTOR_HELP: &str = "\
 Looks how ROOT is mounted, and tries out what zoutbox needs in a directory of its own below ROOT/.doctor, which it

@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use zoutbox_consumer::{ConsumerError, InboxError, RegistrationError, ResolveError, WindowError};
 use zoutbox_format::{HeaderError, MarkerError};
 use zoutbox_reader::ReaderError;
 use zoutbox_storage::{ErrorKind, Operation, StorageError};
@@ -16,6 +17,7 @@ pub(crate) enum Exit {
     Usage,
     BadInput,
     NotAShare,
+    Unavailable,
     CantCreate,
     Io,
     Temporary,
@@ -33,13 +35,15 @@ Exit codes:
   64   wrong usage
   65   bad input: a record too large, a header that is not allowed, an id that can't name a payload or names another
   66   not a share (not mounted?), one mounted so that a promise does not hold, or a file that is not there
+  69   the broker refuses (consume): password, permission, another queue of that name
   73   can't create
   74   input or output error
   75   try again later: another live writer has this id, the share is full, not everything answered (status), no
-       partner came (doctor --pair), or a consumer has not vanished (forget)
+       partner came (doctor --pair), a consumer has not vanished (forget), or the inbox is locked, or too many
+       records are parked (consume)
   76   made by a newer zoutbox: update this one
-  130  ended by SIGINT before the input was (append), or before the end (doctor)
-  143  ended by SIGTERM before the input was (append), or before the end (doctor)";
+  130  ended by SIGINT before the input was (append), or before the end (doctor, consume --count or --once)
+  143  the same by SIGTERM";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -49,6 +53,7 @@ impl From<Exit> for ExitCode {
             Exit::Usage => 64,
             Exit::BadInput => 65,
             Exit::NotAShare => 66,
+            Exit::Unavailable => 69,
             Exit::CantCreate => 73,
             Exit::Io => 74,
             Exit::Temporary => 75,
@@ -149,6 +154,52 @@ impl From<ReaderError> for Failure {
         match error {
             ReaderError::Storage(error) => error.into(),
             watch @ ReaderError::Watch { .. } => Self::new(watch.kind().into(), watch.to_string()),
+        }
+    }
+}
+
+impl From<InboxError> for Failure {
+    fn from(error: InboxError) -> Self {
+        let exit = match &error {
+            InboxError::Newer { .. } | InboxError::State { source: WindowError::Newer(_), .. } => {
+                Exit::NewerFormat
+            }
+            InboxError::ConsumerName(_) => Exit::Usage,
+            other => other.kind().into(),
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<ConsumerError> for Failure {
+    fn from(error: ConsumerError) -> Self {
+        let exit = match error {
+            ConsumerError::Inbox(error) => return error.into(),
+            ConsumerError::Refused { .. } => Exit::Unavailable,
+            ConsumerError::Option(_) => Exit::Usage,
+            ref other => other.kind().into(),
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<RegistrationError> for Failure {
+    fn from(error: RegistrationError) -> Self {
+        let exit = match error {
+            RegistrationError::Storage(error) => return error.into(),
+            RegistrationError::Newer { .. } => Exit::NewerFormat,
+            RegistrationError::Option(_) => Exit::Usage,
+            ref other => other.kind().into(),
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<ResolveError> for Failure {
+    fn from(error: ResolveError) -> Self {
+        match error {
+            ResolveError::Storage(error) => error.into(),
+            other => Self::new(other.kind().into(), other.to_string()),
         }
     }
 }

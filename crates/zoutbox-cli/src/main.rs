@@ -1,9 +1,10 @@
-//! `zoutbox`, the operator's tool: makes shares, appends lines, and shows, checks and dumps what lies on a share.
+//! `zoutbox`, the operator's tool: makes shares, appends lines, shows, checks and dumps what lies on a share, and prints what a queue delivers.
 //!
 //! ```text
-//!   cli ──▶ main ──▶ init  append  status  cat  verify  dump  doctor  forget      one module a command
-//!                              │      └─────┴─────┤
-//!                       zoutbox-writer         pass: a writer's log once, front to back ──▶ zoutbox-reader
+//!   cli ──▶ main ──▶ init  append  status  cat  verify  dump  doctor  consume  forget   one module a command
+//!                              │      └─────┴─────┤                       │
+//!                       zoutbox-writer            │               zoutbox-consumer
+//!                                              pass: a writer's log once, front to back ──▶ zoutbox-reader
 //! ```
 //!
 //! Every error is one line on standard error that names the path, the offset or the option; exit codes are in [`exit`].
@@ -11,6 +12,7 @@
 mod append;
 mod cat;
 mod cli;
+mod consume;
 mod doctor;
 mod dump;
 mod exit;
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::Cat(arguments) => cat::run(&system, arguments),
         Command::Verify(arguments) => verify::run(&system, arguments),
         Command::Dump(arguments) => dump::run(&system, arguments),
+        Command::Consume(arguments) => consume::run(&system, arguments),
         Command::Doctor(arguments) => doctor::run(&system, arguments),
         Command::Forget(arguments) => forget::run(&system, arguments),
         Command::HoldLock(arguments) => doctor::hold::run(&system, arguments),

@@ -41,6 +41,7 @@
 //! Order holds for one consumer process of a queue. Several share the work, and records of one key may then be worked on out of order, as the
 //! broker gave them out; each still has its effect once, and none overtakes one that is parked.
 
+mod blocking;
 mod decide;
 mod error;
 mod lanes;
@@ -63,6 +64,7 @@ use tokio::sync::watch;
 use crate::inbox::{Inbox, Store};
 use crate::resolver::{Resolved, Resolver};
 
+pub use blocking::{Stop, unpark_blocking};
 pub use error::ConsumerError;
 pub use observer::{Look, Observer};
 pub use options::{ConsumerAmqp, ConsumerOptions, UnparkOptions};

@@ -121,8 +121,8 @@ pub mod resolver;
 
 #[cfg(feature = "amqp")]
 pub use consumer::{
-    Consumer, ConsumerAmqp, ConsumerError, ConsumerOptions, HandlerError, Look, Observer, Summary,
-    UnparkOptions, unpark,
+    Consumer, ConsumerAmqp, ConsumerError, ConsumerOptions, HandlerError, Look, Observer, Stop, Summary,
+    UnparkOptions, unpark, unpark_blocking,
 };
 #[cfg(feature = "postgres")]
 pub use inbox::PostgresStore;

@@ -125,14 +125,14 @@ impl Payloads<'_> {
         let names: Vec<_> = aside.iter().map(|aside| aside.name.clone()).collect();
         for Aside { name, lock } in aside {
             let path = self.share.layout.payload(&name);
-            let named = lock.is_none() || is_named(&name);
+            let stays = lock.is_none() || is_named(&name);
             // An NFS client keeps a file that it has open under yet another name. Who locks it now finds its name gone.
             drop(lock);
-            if named {
+            if stays {
                 self.give_back(&path)?;
             }
             match self.system.disk.remove_file(&swept(&path)) {
-                Ok(()) => removed += usize::from(!named),
+                Ok(()) => removed += usize::from(!stays),
                 Err(error) if error.is_missing() => {}
                 Err(error) => return Err(error),
             }

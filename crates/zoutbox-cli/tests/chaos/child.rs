@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use zoutbox_consumer::inbox::{Parked, Store as InboxStore};
 use zoutbox_consumer::{
     Consumer, ConsumerAmqp, ConsumerOptions, ErrorKind, HandlerError, Inbox, InboxError, Payload,
-    PostgresStore, Registration, RegistrationOptions, ResolveError, Resolved, Resolver, ResolverOptions, SqliteStore,
+    PostgresStore, Registration, RegistrationOptions, ResolveError, Resolved, Resolver, ResolverOptions,
+    SqliteStore,
 };
 
 use crate::counting::{Counting, Counts};
@@ -157,7 +158,9 @@ fn unreadable(error: ResolveError) -> Failed {
 pub(crate) fn parked(database: &Database) -> Vec<Parked> {
     let name = database.store().name();
     match database {
-        Database::Sqlite(path) => Inbox::open(SqliteStore::open(path).unwrap(), name).unwrap().parked().unwrap(),
+        Database::Sqlite(path) => {
+            Inbox::open(SqliteStore::open(path).unwrap(), name).unwrap().parked().unwrap()
+        }
         Database::Postgres(url) => {
             Inbox::open(PostgresStore::open(url).unwrap(), name).unwrap().parked().unwrap()
         }

@@ -17,14 +17,22 @@ const RULES: &[&str] = &["*.pointer=pointer", "*.batch=pointer-batch"];
 
 /// How the relays run: small batches that wait for each other, and everything removed as soon as nobody needs it.
 const RELAY: &[&str] = &[
-    "--batch-records", "40",
-    "--batch-linger", "15ms",
-    "--window", "300",
-    "--checkpoint-interval", "1s",
-    "--retention", "1s",
-    "--pointer-retention", "1s",
-    "--poll-max", "200ms",
-    "--report-interval", "5s",
+    "--batch-records",
+    "40",
+    "--batch-linger",
+    "15ms",
+    "--window",
+    "300",
+    "--checkpoint-interval",
+    "1s",
+    "--retention",
+    "1s",
+    "--pointer-retention",
+    "1s",
+    "--poll-max",
+    "200ms",
+    "--report-interval",
+    "5s",
 ];
 
 pub(crate) struct Crew {

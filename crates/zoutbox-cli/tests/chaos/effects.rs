@@ -162,7 +162,8 @@ pub(crate) fn insert_postgres(
     transaction: &mut postgres::Transaction<'_>,
     effect: &Effect,
 ) -> Result<i64, postgres::Error> {
-    let insert = format!("INSERT INTO effects ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6) RETURNING position");
+    let insert =
+        format!("INSERT INTO effects ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6) RETURNING position");
     let (writer, epoch, sequence, topic, crc, length) = Row::from(effect);
     let row = transaction.query_one(&insert, &[&writer, &epoch, &sequence, &topic, &crc, &length])?;
     row.try_get(0)

@@ -65,7 +65,10 @@ impl Report {
         for (kind, count) in &self.faults {
             let least = Fault::least(kind);
             if count.times < least {
-                wrong.push(format!("only {} times {kind}, at least {least} would prove something", count.times));
+                wrong.push(format!(
+                    "only {} times {kind}, at least {least} would prove something",
+                    count.times
+                ));
             }
         }
         if self.rounds < LEAST_ROUNDS {
@@ -83,7 +86,8 @@ impl Report {
         }
         for pair in self.stores.windows(2) {
             let differ = pair[0].verdict.applied.symmetric_difference(&pair[1].verdict.applied);
-            let only = |(writer, (epoch, sequence)): &(String, (u64, u64))| format!("{writer}/{epoch}/{sequence}");
+            let only =
+                |(writer, (epoch, sequence)): &(String, (u64, u64))| format!("{writer}/{epoch}/{sequence}");
             wrong.extend(differ.take(5).map(|record| format!("only one store has {}", only(record))));
         }
         wrong
@@ -126,10 +130,14 @@ impl Report {
             lines.push(format!("{topic:<26} {acknowledged:>12} {unknown:>8}"));
         }
         let heads = ["effects", "of unknown", "duplicates", "wrong"];
-        lines.push(format!("\n{:<26} {:>8} {:>10} {:>10} {:>8}", "store", heads[0], heads[1], heads[2], heads[3]));
+        lines.push(format!(
+            "\n{:<26} {:>8} {:>10} {:>10} {:>8}",
+            "store", heads[0], heads[1], heads[2], heads[3]
+        ));
         for StoreReport { store, effects, duplicates, verdict } in &self.stores {
             let (unknown, wrong) = (verdict.unknown_applied, verdict.wrong.len());
-            lines.push(format!("{:<26} {effects:>8} {unknown:>10} {duplicates:>10} {wrong:>8}", store.name()));
+            lines
+                .push(format!("{:<26} {effects:>8} {unknown:>10} {duplicates:>10} {wrong:>8}", store.name()));
         }
         say(&format!("{}\n\n{}", lines.join("\n"), self.json()));
     }

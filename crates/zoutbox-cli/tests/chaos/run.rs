@@ -260,7 +260,10 @@ impl Run {
             if done {
                 return;
             }
-            assert!(moved.elapsed() < STALLED, "nothing moves any more, and it never came that {what}: {seen:?}");
+            assert!(
+                moved.elapsed() < STALLED,
+                "nothing moves any more, and it never came that {what}: {seen:?}"
+            );
             let seen = Some((self.positions(), seen));
             if seen != last {
                 (moved, last) = (Instant::now(), seen);
@@ -296,9 +299,13 @@ impl Run {
         }
         for journal in journals {
             if !self.ground.reclaimed(&journal.writer) {
-                wrong.push(format!("nothing of {} was ever removed: retention was no part of this", journal.writer));
+                wrong.push(format!(
+                    "nothing of {} was ever removed: retention was no part of this",
+                    journal.writer
+                ));
             }
-            if fs::read_dir(self.ground.root.join("dead").join(&journal.writer)).is_ok_and(|d| d.count() > 0) {
+            if fs::read_dir(self.ground.root.join("dead").join(&journal.writer)).is_ok_and(|d| d.count() > 0)
+            {
                 wrong.push(format!("there are dead letters of {}", journal.writer));
             }
         }

@@ -12,14 +12,27 @@ type Place = (u64, u64);
 /// Something that must not be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Wrong {
-    Lost { record: String },
-    Twice { record: String },
+    Lost {
+        record: String,
+    },
+    Twice {
+        record: String,
+    },
     /// Another payload or topic than the writer was given.
-    Changed { record: String, what: String },
+    Changed {
+        record: String,
+        what: String,
+    },
     /// No writer was given a record like it.
-    Invented { record: String, what: String },
+    Invented {
+        record: String,
+        what: String,
+    },
     /// Applied behind a record that comes after it.
-    OutOfOrder { record: String, behind: String },
+    OutOfOrder {
+        record: String,
+        behind: String,
+    },
 }
 
 impl fmt::Display for Wrong {

@@ -51,6 +51,9 @@ impl Place {
         let mut uri: AMQPUri = amqp.url.parse().map_err(|_| {
             ConsumerError::Option("not a broker's URL: amqp://user@host:port/vhost, or amqps://…".into())
         })?;
+        if let Some(password) = &amqp.password {
+            uri.authority.userinfo.password.clone_from(password);
+        }
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
         let short = |text: String| {
             let name = ShortString::try_new(text);

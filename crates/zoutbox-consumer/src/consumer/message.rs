@@ -73,7 +73,7 @@ impl Delivered {
             body: self.body.clone(),
             ..Message::default()
         };
-        let headers = properties.headers().iter().flat_map(|headers| headers.inner());
+        let headers = properties.headers().iter().flat_map(FieldTable::inner);
         for (name, value) in headers {
             if let Some(value) = header(value) {
                 message.headers.insert(name.to_string(), value);
@@ -93,7 +93,7 @@ impl Delivered {
             Some(AMQPValue::LongString(topic)) => String::from_utf8_lossy(topic.as_bytes()).into_owned(),
             _ => self.routing_key.clone(),
         };
-        let properties = noted(self.properties.clone(), headers, reason, &topic);
+        let properties = noted(&self.properties, headers, reason, &topic);
         Outgoing { properties, body: self.body.clone() }
     }
 
@@ -125,29 +125,34 @@ impl Delivered {
         if let Ok(id) = ShortString::try_new(id.to_string()) {
             properties = properties.with_message_id(id);
         }
-        Outgoing { properties: noted(properties, table, reason, record.topic), body: pointer.encode() }
+        Outgoing { properties: noted(&properties, table, reason, record.topic), body: pointer.encode() }
     }
 
     /// The message as it is, to be brought back. Why it was set aside stays on it, for people.
     pub(super) fn again(&self) -> Outgoing {
         let headers = self.properties.headers().clone().unwrap_or_default();
-        Outgoing { properties: durable(self.properties.clone(), headers), body: self.body.clone() }
+        Outgoing { properties: durable(&self.properties, &headers), body: self.body.clone() }
     }
 }
 
 /// With our notes, if they fit: properties are one frame, and one that is too large ends the connection. No relay publishes
 /// headers that leave no room; what somebody else did is then set aside as it is.
-fn noted(properties: BasicProperties, mut headers: FieldTable, reason: &str, topic: &str) -> BasicProperties {
+fn noted(
+    properties: &BasicProperties,
+    mut headers: FieldTable,
+    reason: &str,
+    topic: &str,
+) -> BasicProperties {
     if size(&headers) > MOST_HEADERS {
-        return durable(properties, headers);
+        return durable(properties, &headers);
     }
     headers.insert(REASON.into(), text(&one_line(reason, MOST_REASON)));
     headers.insert(TOPIC.into(), text(topic));
-    durable(properties, headers)
+    durable(properties, &headers)
 }
 
 /// Without what could make the broker refuse it, send it elsewhere, or forget it: a user's id, copies, a time to live.
-fn durable(properties: BasicProperties, headers: FieldTable) -> BasicProperties {
+fn durable(properties: &BasicProperties, headers: &FieldTable) -> BasicProperties {
     let mut own = headers.inner().clone();
     own.retain(|name, _| !COPIES.contains(&name.as_str()));
     let headers = FieldTable::from(own);

@@ -9,6 +9,8 @@ use crate::inbox::Unkeyed;
 pub struct ConsumerAmqp {
     /// `amqp://` or `amqps://`, with credentials.
     pub url: String,
+    /// A password in place of the URL's.
+    pub password: Option<String>,
     /// PEM certificates to trust besides the system's, for `amqps`: the text, not a path.
     pub ca: Option<String>,
 }
@@ -17,7 +19,7 @@ impl ConsumerAmqp {
     /// A broker, with the system's certificates.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), ca: None }
+        Self { url: url.into(), password: None, ca: None }
     }
 }
 
@@ -50,6 +52,9 @@ pub struct ConsumerOptions {
     pub most_parked: usize,
     /// What records without a key wait for.
     pub unkeyed: Unkeyed,
+    /// Whether the records of one message are applied in one transaction, as long as none of them fails: `true` by default. If one does, the
+    /// handler is called again for those before it. `false` for effects that are not only in the transaction, and should seldom happen twice.
+    pub together: bool,
 }
 
 impl ConsumerOptions {
@@ -66,6 +71,7 @@ impl ConsumerOptions {
             not_yet_limit: Duration::from_mins(1),
             most_parked: 100_000,
             unkeyed: Unkeyed::Independent,
+            together: true,
         }
     }
 

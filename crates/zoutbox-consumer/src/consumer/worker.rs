@@ -289,7 +289,7 @@ where
     }
 
     fn records(&mut self, delivered: &Delivered, records: &Records) -> Done {
-        if records.len() > 1 {
+        if records.len() > 1 && self.parts.options.together {
             match self.all_at_once(records) {
                 Together::Applied => return Ok(()),
                 Together::Unknown { ran, reason } => return self.unknown(delivered, records, ran, &reason),

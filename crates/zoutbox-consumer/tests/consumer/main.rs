@@ -7,6 +7,8 @@ mod applies;
 #[cfg(test)]
 mod bad;
 #[cfg(test)]
+mod blame;
+#[cfg(test)]
 mod broker;
 #[cfg(test)]
 mod child;
@@ -18,6 +20,8 @@ mod observed;
 mod parking;
 #[cfg(test)]
 mod queue;
+#[cfg(test)]
+mod registered;
 #[cfg(test)]
 mod running;
 #[cfg(test)]

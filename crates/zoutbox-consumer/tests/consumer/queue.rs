@@ -131,7 +131,7 @@ impl Queue {
         })
     }
 
-    /// Waits until so many messages are in the queue and in that of the parked ones, with no consumer holding any.
+    /// Waits until so many messages are ready in the queue and in that of the parked ones. What a consumer holds does not count.
     pub(crate) fn settles_at(&self, waiting: u32, parked: u32) {
         let what = format!("{}: {waiting} waiting, {parked} parked", self.name);
         wait_until(&what, LONG, || {

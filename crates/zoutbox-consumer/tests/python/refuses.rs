@@ -116,9 +116,10 @@ fn traps_on_the_share_and_what_is_gone() {
     let path = ground.lay(&fifo, true);
     fs::remove_file(&path).unwrap();
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    symlink(ground.layout.writer(&writer_id("linked")), ground.layout.writer(&writer_id("sideways")))
-        .unwrap();
-    let sideways = Pointer { writer: writer_id("sideways"), ..draft.pointer(0..1) };
+    let sideways = sealed(&ground, "sideways");
+    let directory = ground.layout.writer(&writer_id("sideways"));
+    fs::rename(&directory, ground.root.join("aside")).unwrap();
+    symlink(ground.root.join("aside"), &directory).unwrap();
     let stolen = sealed(&ground, "other");
     let mut copied = stolen.clone();
     copied.header.writer = writer_id("thief");
@@ -131,7 +132,7 @@ fn traps_on_the_share_and_what_is_gone() {
     let cases = vec![
         (carry(&draft.pointer(0..1)), "a link, or no file"),
         (carry(&fifo.pointer(0..1)), "not a file"),
-        (carry(&sideways), "a link, or no file"),
+        (carry(&sideways.pointer(0..1)), "a link, or no file"),
         (carry(&Pointer { writer: writer_id("thief"), ..stolen.pointer(0..1) }), "another segment"),
         (carry(&damaged.pointer(0..1)), "a damaged segment"),
         (carry(&gone.pointer(0..1)), "its segment was removed"),

@@ -59,11 +59,8 @@ struct Running<'a> {
 
 impl<'a> Running<'a> {
     fn start(ground: &Ground, writer: &str, topic: &'a str, shared: &Arc<Shared>) -> Self {
-        let mut child = append(ground, writer, topic)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            append(ground, writer, topic).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (input, output) = (child.stdin.take(), child.stdout.take().unwrap());
         let acknowledged = Arc::new(Mutex::new(Vec::new()));
         let (all, shared) = (Arc::clone(&acknowledged), Arc::clone(shared));

@@ -201,7 +201,7 @@ struct World {
     file: BTreeMap<WriterId, Place>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Act {
     Publish { writer: usize, new_segment: bool },
     Deliver,

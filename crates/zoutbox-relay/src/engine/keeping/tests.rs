@@ -150,6 +150,7 @@ fn consumers_that_can_not_be_looked_at_keep_everything() {
     let world = World::new();
     world.append(3);
     let directory = world.share.layout.consumers();
+    std::fs::remove_dir(&directory).unwrap();
     std::fs::write(&directory, "in the way").unwrap();
     let ended = world.while_relaying(|| {
         wait_until("what was there is published", LONG, || world.lines.count() == 3);
