@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# zoutbox on this machine, with real crashes: three writers append to a share while a relay publishes to a RabbitMQ of our
-# own. In the middle the relay is killed with SIGKILL, then the broker. A consumer checks every identity, the order and every byte.
+# zoutbox on this machine, with real crashes, twice over the same records: three writers append to a share while a relay publishes to a
+# RabbitMQ of our own, first the records themselves (inline), then only where they lie on the share (pointer-batch). In the middle of each
+# the relay is killed with SIGKILL, then the broker. A consumer follows every message to its records, and checks every identity, the order
+# and every byte. In the end it is seen how much of it went through the broker, and how much was delivered.
 #
 #   scripts/demo.sh [FILE]     FILE: lines to append, a record each; else the machine's package log
 #
@@ -8,16 +10,16 @@
 # started, and one that runs is not touched. All else is below one temporary directory and goes with it, also on Ctrl-C.
 #
 # ZOUTBOX_DEMO_RECORDS   records of each of the two generated streams
-# ZOUTBOX_DEMO_LOSE=1    the consumer overlooks one delivery: shows that the demo notices
+# ZOUTBOX_DEMO_LOSE=1    the consumer overlooks one record each time: shows that the demo notices
 #
-# Exit codes: 0 everything arrived, in order, unchanged; 3 something was lost, out of order or changed; 1 anything else.
+# Exit codes: 0 everything arrived, in order, unchanged, both times; 3 something was lost, out of order or changed; 1 anything else.
 set -euo pipefail
 
-readonly records=${ZOUTBOX_DEMO_RECORDS:-120000}
+readonly records=${ZOUTBOX_DEMO_RECORDS:-100000}
 readonly lose=${ZOUTBOX_DEMO_LOSE:-}
-readonly append_seconds=20 # how long the writers take for their lines
+readonly append_seconds=10 # how long the writers take for their lines
 readonly stall_seconds=120 # without any progress, something is broken
-readonly queue=zoutbox-demo
+readonly modes=(inline pointer-batch)
 readonly package_logs=(/var/log/dpkg.log /var/log/dpkg.log.1 /var/lib/dpkg/status /var/log/apt/history.log
     /var/log/dnf.rpm.log /var/log/pacman.log /lib/apk/db/installed /etc/services)
 
@@ -49,7 +51,9 @@ announce() { end_line; say "$(printf '%3d s  ' "$((SECONDS - began))")$*"; last_
 # ----------------------------------------------------------------------------------------------------------- processes
 
 declare -A pid_of=()
-work=
+work=  # everything
+place= # what belongs to one mode: its share, journals, logs
+mode=
 
 alive() { [[ -n ${pid_of[$1]:-} ]] && kill -0 "${pid_of[$1]}" 2>/dev/null; }
 
@@ -81,7 +85,7 @@ clean_up() {
 died() { # NAME STATUS
     end_line
     printf -- '---- the end of what %s said:\n' "$1" >&2
-    tail -n 20 "$work/$1.log" >&2 || true
+    tail -n 20 "$place/$1.log" >&2 || true
     die "$1 ended by itself with status $2"
 }
 
@@ -117,16 +121,17 @@ build() {
 }
 
 start_relay() {
-    "$programs/zoutbox-relay" --root "$work/share" --amqp "$url" --declare-queue "$queue" >>"$work/relay.log" 2>&1 &
+    "$programs/zoutbox-relay" --root "$place/share" --amqp "$url" --publish "#=$mode" \
+        --exchange "demo-$mode" --declare-exchange topic --declare-queue "demo-$mode" >>"$place/relay.log" 2>&1 &
     pid_of[relay]=$!
 }
 
 start_consumer() {
     local name
-    local -a arguments=(--amqp "$url" --queue "$queue" --done-file "$work/done")
-    for name in "${writers[@]}"; do arguments+=(--journal "$work/$name.journal"); done
+    local -a arguments=(--amqp "$url" --queue "demo-$mode" --root "$place/share" --done-file "$place/done")
+    for name in "${writers[@]}"; do arguments+=(--journal "$place/$name.journal"); done
     if [[ -n $lose ]]; then arguments+=(--overlook-one); fi
-    "$programs/examples/check_consumer" "${arguments[@]}" >"$work/found" 2>"$work/consumer.log" &
+    "$programs/examples/check_consumer" "${arguments[@]}" >"$place/found" 2>"$place/consumer.log" &
     pid_of[consumer]=$!
 }
 
@@ -146,13 +151,13 @@ feed() { # FILE
 # as it is there: that is what the consumer checks against.
 start_writer() { # NAME
     local input=$work/$1.lines
-    mkfifo "$work/$1.in" "$work/$1.acks"
-    feed "$input" >"$work/$1.in" 2>/dev/null &
+    mkfifo "$place/$1.in" "$place/$1.acks"
+    feed "$input" >"$place/$1.in" 2>/dev/null &
     pid_of[feed-$1]=$!
-    "$programs/zoutbox" append --root "$work/share" --writer "$1" --topic "$1.line" --acks \
-        <"$work/$1.in" >"$work/$1.acks" 2>"$work/$1.log" &
+    "$programs/zoutbox" append --root "$place/share" --writer "$1" --topic "$1.line" --acks \
+        <"$place/$1.in" >"$place/$1.acks" 2>"$place/$1.log" &
     pid_of[$1]=$!
-    paste "$work/$1.acks" "$input" >"$work/$1.journal" &
+    paste "$place/$1.acks" "$input" >"$place/$1.journal" &
     pid_of[journal-$1]=$!
 }
 
@@ -178,7 +183,7 @@ expected=0 durable=0 confirmed=0
 # From the share alone: needs neither the relay nor the broker.
 count() {
     local json name d c
-    json=$("$programs/zoutbox" status --root "$work/share" --json) || die "zoutbox status failed"
+    json=$("$programs/zoutbox" status --root "$place/share" --json) || die "zoutbox status failed"
     durable=0 confirmed=0
     # A line for each writer: its name, durable, confirmed.
     while read -r name d c; do
@@ -192,7 +197,7 @@ count() {
 # From what the consumer says as it goes.
 count_deliveries() {
     local n
-    n=$(tail -n 5 "$work/consumer.log" 2>/dev/null | sed -n 's/^delivered \([0-9]*\),.*/\1/p' | tail -n 1)
+    n=$(tail -n 5 "$place/consumer.log" 2>/dev/null | sed -n 's/^delivered \([0-9]*\),.*/\1/p' | tail -n 1)
     delivered=${n:-$delivered}
 }
 
@@ -209,7 +214,7 @@ look() {
         last_counts=$durable/$confirmed/$delivered
         last_progress=$SECONDS
     elif ((SECONDS - last_progress > stall_seconds)); then
-        tail -n 20 "$work/relay.log" >&2
+        tail -n 20 "$place/relay.log" >&2
         die "nothing has moved for $stall_seconds s"
     fi
     for name in "${!pid_of[@]}"; do
@@ -219,7 +224,7 @@ look() {
         unset "pid_of[$name]"
         case $name:$status in
             consumer:[01]) # it has made up its mind, or it failed and wrote down no findings
-                [[ -e $work/done && -s $work/found ]] || died "$name" "$status"
+                [[ -e $place/done && -s $place/found ]] || died "$name" "$status"
                 verdict=$status
                 ;;
             relay:*) died "$name" "$status" ;;
@@ -275,7 +280,7 @@ crash_broker() {
     announce "kill -9 of the broker (pid $pid): $durable appended, $confirmed confirmed"
     note="  (no broker)"
     watch_for 3
-    "$scripts/broker.sh" start "$work/broker" >/dev/null 2>"$work/broker-start.log" &
+    "$scripts/broker.sh" start "$work/broker" >/dev/null 2>"$place/broker-start.log" &
     pid_of[broker-start]=$!
     while [[ -n ${pid_of[broker-start]:-} ]]; do look; done
     note=
@@ -300,7 +305,7 @@ prepare() {
 check_journals() {
     local name
     for name in "${writers[@]}"; do
-        appended_of[$name]=$(grep -ac "^$name/[0-9]*/[0-9]*"$'\t' "$work/$name.journal" || true)
+        appended_of[$name]=$(grep -ac "^$name/[0-9]*/[0-9]*"$'\t' "$place/$name.journal" || true)
         ((appended_of[$name] == expected_of[$name])) ||
             fail "$name: ${expected_of[$name]} lines went in, but ${appended_of[$name]} were acknowledged"
     done
@@ -308,17 +313,20 @@ check_journals() {
 
 found() { # WRITER KEY: what the consumer found
     local value
-    value=$(sed -n '/^{"writer":"'"$1"'",/s/.*,"'"$2"'":\([0-9]*\)[,}].*/\1/p' "$work/found")
-    [[ -n $value ]] || die "the consumer says nothing about $2 of $1: $(<"$work/found")"
+    value=$(sed -n '/^{"writer":"'"$1"'",/s/.*,"'"$2"'":\([0-9]*\)[,}].*/\1/p' "$place/found")
+    [[ -n $value ]] || die "the consumer says nothing about $2 of $1: $(<"$place/found")"
     printf '%s\n' "$value"
 }
 
 row() { printf '%-12s %10s %10s %10s %11s %6s %13s %8s %8s\n' "$@"; }
 
-# Succeeds if all that was appended was confirmed and delivered, and nothing else.
+declare -A delivered_of=() messages_of=() payload_bytes_of=() broker_bytes_of=()
+
+# Sound is that all that was appended was confirmed and delivered, and nothing else.
 table() {
     local name key i value
     local -a values total=(0 0 0 0 0 0 0 0)
+    delivered_of[$mode]=0 messages_of[$mode]=0 payload_bytes_of[$mode]=0 broker_bytes_of[$mode]=0
     row '' appended confirmed delivered duplicates lost 'out of order' changed unknown
     for name in "${writers[@]}"; do
         values=("${appended_of[$name]}" "${confirmed_of[$name]}")
@@ -328,9 +336,16 @@ table() {
         done
         for i in "${!values[@]}"; do total[i]=$((total[i] + values[i])); done
         row "$name" "${values[@]}"
+        messages_of[$mode]=$((messages_of[$mode] + $(found "$name" messages)))
+        payload_bytes_of[$mode]=$((payload_bytes_of[$mode] + $(found "$name" payload_bytes)))
+        broker_bytes_of[$mode]=$((broker_bytes_of[$mode] + $(found "$name" broker_bytes)))
     done
     row together "${total[@]}"
-    ((verdict == 0 && total[0] == total[1] && total[0] == total[2] && total[4] + total[5] + total[6] + total[7] == 0))
+    delivered_of[$mode]=${total[2]}
+    if ((verdict == 0 && total[0] == total[1] && total[0] == total[2] && total[4] + total[5] + total[6] + total[7] == 0)); then
+        return
+    fi
+    unsound+=("$mode")
 }
 
 running() { # PREFIX
@@ -342,26 +357,64 @@ running() { # PREFIX
 }
 
 finish() {
-    local sound=true
     while running journal-; do look; done
     check_journals
-    touch "$work/done"
+    touch "$place/done"
     note="  (the consumer reads on)"
     while running consumer; do look; done
+    note=
     count
+    end relay TERM
     end_line
-    printf '\n'
-    table || sound=false
-    printf '\n'
-    [[ $sound == true ]] || fail "not everything arrived as it was appended"
-    say "Nothing lost, nothing out of order, nothing changed, with a relay and a broker killed on the way."
-    say "Duplicates are what was on its way when one of them died; each has the identity of the first copy."
+    say ''
+    table
+    say ''
+}
+
+run_mode() { # MODE
+    local name
+    mode=$1 place=$work/$1
+    mkdir "$place"
+    appended_of=() confirmed_of=() durable=0 confirmed=0 delivered=0 verdict='' last_counts=''
+    "$programs/zoutbox" init "$place/share" >/dev/null
+    start_relay
+    start_consumer
+    for name in "${writers[@]}"; do
+        start_writer "$name"
+    done
+    announce "$mode: started the relay (pid ${pid_of[relay]}), and a consumer that checks (pid ${pid_of[consumer]})"
+
+    last_progress=$SECONDS
+    watch_until_confirmed $((expected / 5))
+    crash_relay
+    watch_until_confirmed $((expected / 2))
+    crash_broker
+    watch_until_confirmed "$expected"
+    announce "everything is confirmed"
+    finish
+}
+
+# What each mode made of the same records.
+compare() {
+    say "The same records, each delivered once and checked, and what the broker had to carry for them, duplicates and headers included:"
+    say ''
+    for mode in "${modes[@]}"; do
+        printf '%s %s %s %s %s\n' "$mode" "${delivered_of[$mode]}" "${messages_of[$mode]}" \
+            "${payload_bytes_of[$mode]}" "${broker_bytes_of[$mode]}"
+    done | LC_ALL=C awk '
+        BEGIN { printf "%-14s %10s %10s %16s %22s %26s\n", "", "records", "messages", "delivered", "through the broker", "for each byte delivered" }
+        {
+            printf "%-14s %10d %10d %13.2f MB %19.2f MB %20.4f bytes\n", $1, $2, $3, $4 / 1e6, $5 / 1e6, $5 / $4
+            carried[NR] = $5
+        }
+        END { printf "\npointer-batch carries %.0f times less through the broker than inline.\n", carried[1] / carried[2] }'
+    say ''
 }
 
 main() {
     scripts=$(dirname "$(realpath "$0")")
     readonly writers=(lines orders telemetry)
-    began=$SECONDS
+    began=$SECONDS unsound=()
     (($# <= 1)) || die "one file at most: scripts/demo.sh [FILE]"
     [[ $records =~ ^[1-9][0-9]*$ ]] || die "ZOUTBOX_DEMO_RECORDS is not a number of records: $records"
     choose_source "$@"
@@ -379,23 +432,19 @@ main() {
     say "all below $work"
     began=$SECONDS
     url=$("$scripts/broker.sh" start "$work/broker")
-    "$programs/zoutbox" init "$work/share" >/dev/null
     announce "started a broker of our own at $url"
-    start_relay
-    start_consumer
-    for name in "${writers[@]}"; do
-        start_writer "$name"
-    done
-    announce "started the relay (pid ${pid_of[relay]}), and a consumer that checks (pid ${pid_of[consumer]})"
-
-    last_progress=$SECONDS
-    watch_until_confirmed $((expected / 5))
-    crash_relay
-    watch_until_confirmed $((expected / 2))
-    crash_broker
-    watch_until_confirmed "$expected"
-    announce "everything is confirmed"
-    finish
+    say ''
+    say "First each record goes through the broker."
+    say ''
+    run_mode inline
+    say "Now the broker is only told where on the share they lie, many at a time; the consumer reads them there."
+    say ''
+    run_mode pointer-batch
+    compare
+    if [[ -n $lose ]] && ((${#unsound[@]} != ${#modes[@]})); then die "a record was overlooked each time, but noticed only here: ${unsound[*]}"; fi
+    ((${#unsound[@]} == 0)) || fail "not everything arrived as it was appended: ${unsound[*]}"
+    say "Nothing lost, nothing out of order, nothing changed, with a relay and a broker killed on the way, both times."
+    say "Duplicates are what was on its way when one of them died; each has the identity of the first copy."
 }
 
 main "$@"
