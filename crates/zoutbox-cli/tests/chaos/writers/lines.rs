@@ -41,7 +41,7 @@ pub(super) fn run(
         };
         // While the process works on what it has just been given.
         running.give(&mut random, journal.given.len());
-        std::thread::sleep(random.micros(0, 8000));
+        std::thread::sleep(random.micros(0, 2500));
         killed(&mut running.child, &journal.writer);
         said.send(running.settle(&mut journal)).expect("somebody asked");
         std::thread::sleep(down);
