@@ -44,7 +44,9 @@ impl Ground {
         let made = zoutbox().arg("init").arg(&ground.root).output().unwrap();
         assert!(made.status.success(), "{made:?}");
         ground.declare();
-        Store::ALL.iter().for_each(|store| ground.database(*store).create());
+        for store in Store::ALL {
+            ground.database(store).create();
+        }
         ground
     }
 
