@@ -71,6 +71,8 @@ impl Ground {
             for store in Store::ALL {
                 let mut arguments = FieldTable::default();
                 arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+                // Else the queue may give a new consumer what comes next, and only later what a dead one held.
+                arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
                 let options = QueueDeclareOptions::durable();
                 channel.queue_declare(store.name().into(), options, arguments).await?;
                 let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
