@@ -33,7 +33,7 @@ pub(crate) enum Command {
     /// Check every segment of a share, archived ones too: 0 sound, 2 damaged
     #[command(after_help = EXIT_CODES, after_long_help = VERIFY_HELP)]
     Verify(VerifyArguments),
-    /// Show the headers and frames of one segment with their offsets (or a checkpoint, marker or lock file)
+    /// Show the headers and frames of one segment with their offsets (or a checkpoint, marker, lock file or pointer)
     #[command(after_help = EXIT_CODES, after_long_help = DUMP_HELP)]
     Dump(DumpArguments),
     /// Try out a mount before trusting it, alone or together with another host: 0 sound, 2 a promise does not hold

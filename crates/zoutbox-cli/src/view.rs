@@ -82,6 +82,13 @@ impl Disk for View {
         })
     }
 
+    fn open_beneath(&self, root: &Path, relative: &Path) -> Result<Box<dyn DiskFile>, StorageError> {
+        self.either(&root.join(relative), |path| match path.strip_prefix(root) {
+            Ok(below) => self.inner.open_beneath(root, below),
+            Err(_) => Err(refused(Operation::Open, path)),
+        })
+    }
+
     fn map(&self, path: &Path) -> Result<Mapping, StorageError> {
         self.either(path, |path| self.inner.map(path))
     }

@@ -67,6 +67,8 @@
 //! - [`MemoryStore`]: forgets everything at the end of the process. For tests, and for effects that may happen again.
 
 pub mod inbox;
+pub mod message;
+pub mod resolver;
 
 #[cfg(feature = "postgres")]
 pub use inbox::PostgresStore;
@@ -75,5 +77,7 @@ pub use inbox::SqliteStore;
 pub use inbox::{
     Applied, ApplyError, Identity, Inbox, InboxError, MemoryStore, Opened, Options, WindowError,
 };
-pub use zoutbox_format::{RecordId, ShareId};
+pub use message::{HeaderValue, Message};
+pub use resolver::{Large, LargeReader, Payload, Records, ResolveError, Resolved, Resolver, ResolverOptions};
+pub use zoutbox_format::{Pointer, RecordId, ShareId};
 pub use zoutbox_storage::ErrorKind;

@@ -43,6 +43,7 @@ pub enum PayloadError {
 
 /// An hour of the calendar, UTC: the directories of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::struct_field_names, reason = "an hour's hour has no other name")]
 pub struct Hour {
     /// 1970 to 9999.
     year: u16,

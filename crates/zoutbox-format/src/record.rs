@@ -3,18 +3,17 @@
 //! A record is an array of seven: topic (str), key (str or nil), id (str or nil), timestamp (uint, ms since 1970),
 //! content type (str or nil), headers (map of str to str), payload (bin).
 
-use std::fmt;
+mod decode;
 
-use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use serde_bytes::Bytes;
 
 use crate::limits::{
     MAX_CONTENT_TYPE, MAX_HEADER_BYTES, MAX_HEADER_NAME, MAX_HEADERS, MAX_ID, MAX_KEY, MAX_PAYLOAD,
     MAX_TOPIC, RESERVED_HEADER_PREFIX,
 };
-use crate::payload::{CRC_HEADER, PATH_HEADER, PayloadReference, SIZE_HEADER};
+use crate::payload::{CRC_HEADER, PATH_HEADER, PayloadError, PayloadReference, SIZE_HEADER};
 
 /// Why a record can't be appended, or bytes are no record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +43,8 @@ pub enum RecordError {
 }
 
 /// A record that borrows its fields, as it is decoded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub struct RecordRef<'a> {
     /// Where it goes: the AMQP routing key.
     pub topic: &'a str,
@@ -57,7 +57,7 @@ pub struct RecordRef<'a> {
     /// The payload's media type.
     pub content_type: Option<&'a str>,
     /// The application's headers, in its order.
-    #[serde(borrow)]
+    #[cfg_attr(test, serde(borrow))]
     pub headers: Headers<'a>,
     payload: &'a Bytes,
 }
@@ -73,7 +73,7 @@ impl<'a> RecordRef<'a> {
     #[must_use]
     pub fn large_payload(&self) -> Option<PayloadReference> {
         // Whoever made this value has checked it.
-        PayloadReference::from_headers(|name| self.headers.get(name)).ok().flatten()
+        self.reference().and_then(Result::ok).flatten()
     }
 
     /// Decodes a data frame's body.
@@ -82,11 +82,7 @@ impl<'a> RecordRef<'a> {
     /// [`RecordError::Malformed`] for anything that is not exactly one record, [`RecordError::TooLong`] for one
     /// beyond the limits, [`RecordError::Reference`] for one that names a large payload, and does it wrong.
     pub fn decode(body: &'a [u8]) -> Result<Self, RecordError> {
-        let record: Self = rmp_serde::from_slice(body).map_err(|e| RecordError::Malformed(e.to_string()))?;
-        // The payload is the last field and borrowed, so it must end where the body ends.
-        if record.payload.as_ptr_range().end != body.as_ptr_range().end {
-            return Err(RecordError::Malformed("bytes behind the payload".into()));
-        }
+        let record = decode::decode(body)?;
         record.check()?;
         Ok(record)
     }
@@ -129,9 +125,7 @@ impl<'a> RecordRef<'a> {
         within("id", self.id.map_or(0, str::len), MAX_ID)?;
         within("content type", self.content_type.map_or(0, str::len), MAX_CONTENT_TYPE)?;
         self.headers.check()?;
-        // Without a reserved header, as most are, there is nothing to look up.
-        let names_one = self.headers.0.iter().any(|(name, _)| is_reserved(name));
-        match names_one.then(|| PayloadReference::from_headers(|name| self.headers.get(name))) {
+        match self.reference() {
             Some(Err(_) | Ok(None)) => {
                 Err(RecordError::Reference("its three headers are not all there and sound"))
             }
@@ -140,6 +134,12 @@ impl<'a> RecordRef<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What the headers say of a large payload; without a reserved one, as most records are, there is nothing to look up.
+    fn reference(&self) -> Option<Result<Option<PayloadReference>, PayloadError>> {
+        let names_one = self.headers.0.iter().any(|(name, _)| is_reserved(name));
+        names_one.then(|| PayloadReference::from_headers(|name| self.headers.get(name)))
     }
 }
 
@@ -162,20 +162,30 @@ impl<'a> Headers<'a> {
         within("number of headers", self.0.len(), MAX_HEADERS)?;
         let bytes = self.0.iter().map(|(name, value)| name.len() + value.len()).sum();
         within("headers together", bytes, MAX_HEADER_BYTES)?;
-        let mut names: Vec<&str> = self.0.iter().map(|(name, _)| *name).collect();
-        for name in &names {
+        for (name, _) in &self.0 {
             within("header name", name.len(), MAX_HEADER_NAME)?;
             if is_reserved(name) && ![PATH_HEADER, SIZE_HEADER, CRC_HEADER].contains(name) {
                 return Err(RecordError::ReservedHeader((*name).into()));
             }
         }
-        names.sort_unstable();
-        let twice = names.windows(2).find(|pair| pair.first() == pair.last());
-        match (names.first(), twice) {
-            (Some(&""), _) => Err(RecordError::HeaderName(String::new())),
-            (_, Some(pair)) => Err(RecordError::HeaderName(pair.concat())),
-            _ => Ok(()),
+        let bad = self.0.iter().map(|(name, _)| *name).find(|name| name.is_empty()).or_else(|| self.twice());
+        bad.map_or(Ok(()), |name| Err(RecordError::HeaderName(name.into())))
+    }
+
+    /// A name that stands twice. Few are compared each with each; of many, which could take long, a sorted list is made.
+    fn twice(&self) -> Option<&'a str> {
+        const FEW: usize = 8;
+        let names = self.0.iter().map(|(name, _)| *name);
+        if self.0.len() <= FEW {
+            return names
+                .clone()
+                .enumerate()
+                .find(|(at, name)| names.clone().take(*at).any(|n| n == *name))
+                .map(|(_, name)| name);
         }
+        let mut sorted: Vec<&str> = names.collect();
+        sorted.sort_unstable();
+        sorted.windows(2).find(|pair| pair.first() == pair.last()).and_then(|pair| pair.first().copied())
     }
 }
 
@@ -190,31 +200,6 @@ impl Serialize for Headers<'_> {
             map.serialize_entry(name, value)?;
         }
         map.end()
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Headers<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Headers<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "a map of at most {MAX_HEADERS} headers")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut headers = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    if headers.len() == MAX_HEADERS {
-                        return Err(serde::de::Error::custom("too many headers"));
-                    }
-                    headers.push(entry);
-                }
-                Ok(Headers(headers))
-            }
-        }
-        deserializer.deserialize_map(Entries)
     }
 }
 
@@ -397,8 +382,12 @@ mod tests {
             refused(Record::new("t", "").header("zoutbox-seq", "1")),
             RecordError::ReservedHeader(_)
         ));
-        let twice = Record::new("t", "").header("a", "1").header("a", "2");
-        assert!(matches!(refused(twice), RecordError::HeaderName(_)));
+        for others in [0, 1, 7, 8, 100] {
+            let several =
+                (0..others).fold(Record::new("t", "").header("a", "1"), |r, i| r.header(format!("h{i}"), ""));
+            assert!(several.borrowed(0).encode(&mut Vec::new()).is_ok());
+            assert_eq!(refused(several.header("a", "2")), RecordError::HeaderName("a".into()));
+        }
         assert!(matches!(refused(Record::new("t", "").header("", "1")), RecordError::HeaderName(_)));
     }
 }

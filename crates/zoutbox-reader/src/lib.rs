@@ -6,6 +6,7 @@
 //!
 //!   Tail::read ──▶ records in order ──▶ Budget     more is there
 //!                                   ├─▶ CaughtUp   nothing more there yet
+//!                                   ├─▶ Repeats    what was given out comes again, elsewhere; only if asked for
 //!                                   └─▶ Damaged    acknowledged records can't be read; never passed silently
 //! ```
 //!
@@ -22,7 +23,7 @@ mod segment;
 mod tail;
 mod watch;
 
-pub use batch::{Batch, LogRecord, Stop};
+pub use batch::{Batch, FoundRecord, LogRecord, Stop};
 pub use checkpoint::{BadCheckpoint, StoredCheckpoint, checkpoint};
 pub use damage::{Damage, DamageReason};
 pub use discover::{Writers, segments, writers};

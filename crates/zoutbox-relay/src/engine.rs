@@ -18,6 +18,7 @@ mod notice;
 mod report;
 mod results;
 mod slot;
+mod source;
 mod waits;
 
 use std::collections::{HashMap, HashSet};
@@ -25,17 +26,16 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use zoutbox_format::{RecordId, WriterId};
 use zoutbox_reader::{Hint, Watcher};
-use zoutbox_relay_core::{Input, Item, Key, LaneOptions, Output, Verdict};
+use zoutbox_relay_core::{Input, Item, Key, LaneOptions, Output, RunOptions, Verdict};
 use zoutbox_storage::{Share, System};
 
 use crate::doorbell::{DoorbellOptions, Ear};
 use crate::error::RelayError;
 use crate::lease::Lease;
-use crate::publisher::{Event, Outgoing, Publisher, Returned, Undeliverable};
+use crate::publisher::{Content, Event, Outgoing, Publisher, Returned, Undeliverable};
 use crate::remove::Retention;
 use bell::Bell;
 pub use channel::WindowSize;
@@ -43,12 +43,13 @@ use channel::{Channel, LaneKey};
 use jobs::{Done, Jobs};
 use notice::Notice;
 use report::Report;
-use slot::{ReadOrder, Reader, Slot};
+use slot::{Reader, Slot};
+use source::ReadOrder;
 use waits::{Broker, Wait};
 
 /// A lane's turn at the channel.
 const TURN: usize = 64;
-/// Bytes of records held in memory beyond the window, over all lanes, after which reading waits.
+/// Bytes held in memory beyond the window, over all lanes, after which reading waits.
 const HELD: usize = 16 * 1024 * 1024;
 /// How often what is waited for is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -62,6 +63,8 @@ const SAVE: Duration = Duration::from_secs(2);
 pub struct EngineOptions {
     /// How lanes work.
     pub lane: LaneOptions,
+    /// Which topics are published how.
+    pub publish: RunOptions,
     /// How much may be in flight, over all lanes.
     pub window: WindowSize,
     /// What happens to segments that were published.
@@ -207,7 +210,7 @@ impl<P: Publisher> Engine<P> {
         if self.stopping.is_some() {
             return;
         }
-        tracing::info!("stopping: {} records in flight", self.channel.in_flight());
+        tracing::info!("stopping: {} messages in flight", self.channel.in_flight());
         let now = self.now();
         self.stopping = Some(now);
         for slot in &mut self.slots {
@@ -230,7 +233,7 @@ impl<P: Publisher> Engine<P> {
         let stopping = self.now().saturating_sub(since);
         if stopping >= DRAIN && self.channel.in_flight() > 0 {
             tracing::warn!(
-                "{} records were not confirmed in time: they will be published again",
+                "{} messages were not confirmed in time: they will be published again",
                 self.channel.in_flight()
             );
             self.down(None);
@@ -330,17 +333,18 @@ impl<P: Publisher> Engine<P> {
         published > 0
     }
 
-    fn execute(&mut self, lane: usize, output: Output<Bytes, Undeliverable>, now: Duration) {
+    fn execute(&mut self, lane: usize, output: Output<Content, Undeliverable>, now: Duration) {
         let Some(slot) = self.slots.get_mut(lane) else { return };
         match output {
-            Output::Read { generation, from, skip_damage, budget } => {
-                let order = ReadOrder { generation, from, skip_damage, budget };
+            Output::Read { generation, from, skip_damage, budget, single } => {
+                let order = ReadOrder { generation, from, skip_damage, budget, single };
                 match &mut slot.reader {
-                    Reader::Here(tail) => {
-                        let tail = tail.take();
+                    Reader::Here(source) => {
+                        let source = source.take();
                         slot.reader = Reader::Away { then: None };
                         self.reads += 1;
-                        self.jobs.read(lane, slot.writer.clone(), tail, order);
+                        let publish = self.options.publish.clone();
+                        self.jobs.read(lane, slot.writer.clone(), source, order, publish);
                     }
                     Reader::Away { then } => *then = Some(order),
                 }
@@ -371,14 +375,14 @@ impl<P: Publisher> Engine<P> {
         }
     }
 
-    fn publish(&mut self, lane: usize, item: Item<Bytes>, now: Duration) {
+    fn publish(&mut self, lane: usize, item: Item<Content>, now: Duration) {
         let Some(slot) = self.slots.get_mut(lane) else { return };
-        let id = RecordId { writer: slot.writer.clone(), epoch: item.key.epoch, sequence: item.key.sequence };
-        match self.publisher.publish(Outgoing { id, body: item.body }) {
+        let (share, id, records) = (self.jobs.share.id, slot.id(item.key), item.body.records());
+        match self.publisher.publish(Outgoing { share, id, content: item.body }) {
             Ok(tag) => {
-                let ours = self.channel.published((lane, item.key), item.size);
+                let ours = self.channel.published((lane, item.key), item.size, records);
                 assert_eq!(tag, ours, "publisher and settlement count the same publishes");
-                self.report.published += 1;
+                self.report.published.count(records);
             }
             Err(reason) => {
                 let can_die = reason.can_die();
@@ -424,12 +428,12 @@ impl<P: Publisher> Engine<P> {
 
     fn settle(&mut self) {
         let now = self.now();
-        while let Some(outcome) = self.channel.poll() {
+        while let Some((outcome, records)) = self.channel.poll() {
             let (lane, key) = outcome.key;
             let Some(slot) = self.slots.get_mut(lane) else { continue };
             let input = match outcome.verdict {
                 Verdict::Settled => {
-                    self.report.confirmed += 1;
+                    self.report.confirmed.count(records);
                     Input::Settled(key)
                 }
                 Verdict::Nacked => {

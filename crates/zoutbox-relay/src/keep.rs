@@ -7,31 +7,61 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use zoutbox_format::layout::dead_letter_name;
-use zoutbox_format::{RecordId, RecordRef, SegmentId, WriterId};
+use zoutbox_format::{Pointer, RecordId, RecordRef, SegmentId, WriterId};
 use zoutbox_reader::Damage;
 use zoutbox_storage::{Share, StorageError, System, replace};
 
-/// Writes a record that can't be delivered to `dead/<writer>/<epoch>-<sequence>.json`, with the reason.
+use crate::publisher::Content;
+
+/// Writes what can't be delivered to `dead/<writer>/<epoch>-<sequence>.json`, with the reason: a record as a whole, or the pointer to
+/// records, under the identity of the first one. `pointer` names the segment that must be kept for it.
 ///
 /// # Errors
-/// What the disk says; the record must then not be passed.
+/// What the disk says; the message must then not be passed.
 pub fn dead_letter(
     system: &System,
     share: &Share,
     id: &RecordId,
-    body: &Bytes,
+    content: &Content,
     reason: &str,
 ) -> Result<(), StorageError> {
+    let dead_since_ms = system.clock.now_ms();
+    let letter = match content {
+        Content::Record(body) => {
+            json!({ "reason": reason, "dead_since_ms": dead_since_ms, "record": record(id, body) })
+        }
+        Content::Run(run) => {
+            let pointer = pointer(&run.pointer(share.id, id.writer.clone()));
+            json!({ "reason": reason, "dead_since_ms": dead_since_ms, "topic": run.topic, "pointer": pointer })
+        }
+    };
+    write(system, share, &id.writer, &dead_letter_name(id.epoch, id.sequence), &letter)
+}
+
+fn record(id: &RecordId, body: &Bytes) -> Value {
     let mut line = Vec::new();
-    let record = match RecordRef::decode(body) {
+    match RecordRef::decode(body) {
         Ok(record) => {
             zoutbox_reader::json::write_line(&mut line, id, &record);
             serde_json::from_slice(&line).unwrap_or(Value::Null)
         }
         Err(_) => json!({ "id": id.to_string(), "body": STANDARD.encode(body), "body_encoding": "base64" }),
-    };
-    let letter = json!({ "reason": reason, "dead_since_ms": system.clock.now_ms(), "record": record });
-    write(system, share, &id.writer, &dead_letter_name(id.epoch, id.sequence), &letter)
+    }
+}
+
+fn pointer(pointer: &Pointer) -> Value {
+    let Pointer { share, writer, segment, offset, length, sequence, count, crc } = pointer;
+    json!({
+        "share": share.to_string(),
+        "writer": writer.as_str(),
+        "epoch": segment.epoch.get(),
+        "segment_first": segment.first_sequence.get(),
+        "offset": offset,
+        "length": length,
+        "sequence": sequence.get(),
+        "count": count,
+        "crc": crc,
+    })
 }
 
 /// Writes what is lost to `dead/<writer>/damage-<segment>-<offset>.json`.

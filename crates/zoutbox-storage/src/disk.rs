@@ -107,6 +107,14 @@ pub trait Disk: Debug + Send + Sync {
     /// [`StorageError::NotAFile`] for anything else than a regular file; otherwise what open(2) says.
     fn open(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn DiskFile>, StorageError>;
 
+    /// Opens a regular file for reading whose name came from a network: `relative` leads nowhere but below `root`. The root itself may be
+    /// a link; below it none is followed, not even to another place below it.
+    ///
+    /// # Errors
+    /// [`StorageError::Outside`] for a path with anything but names in it; [`StorageError::NotAFile`] and
+    /// [`StorageError::NotADirectory`] for a link, or anything else that may not be there, on the way; otherwise what openat2(2) says.
+    fn open_beneath(&self, root: &Path, relative: &Path) -> Result<Box<dyn DiskFile>, StorageError>;
+
     /// Maps a sealed segment. A mapping of a file that shrinks raises SIGBUS, so nothing else may be mapped, and only by
     /// programs that may die of it.
     ///

@@ -126,6 +126,14 @@ pub enum StorageError {
         /// What lies there.
         found: crate::FileKind,
     },
+    /// A path that was to stay below a directory does not.
+    #[error("{} leads out of {}", path.display(), root.display())]
+    Outside {
+        /// The directory.
+        root: PathBuf,
+        /// The path.
+        path: PathBuf,
+    },
     /// The share is mounted so that a promise does not hold.
     #[error("{broken}; {advice}, or accept it with accept_unsafe_mount (--accept-unsafe-mount)")]
     UnsafeMount {
@@ -168,6 +176,7 @@ impl StorageError {
         match self {
             Self::Io { source, .. } => io_kind(source),
             Self::NotAShare { .. } => ErrorKind::Missing,
+            Self::Outside { .. } => ErrorKind::Invalid,
             Self::Marker { source: MarkerError::Newer { .. }, .. }
             | Self::UnsafeMount { .. }
             | Self::UnknownMount { .. } => ErrorKind::Fatal,

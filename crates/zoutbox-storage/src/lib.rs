@@ -16,6 +16,7 @@
 //! hanging call from stalling the rest. Durability is always explicit: nothing is durable before [`DiskFile::sync`], no name
 //! before [`Disk::sync_dir`].
 
+mod beneath;
 mod clock;
 mod disk;
 mod error;

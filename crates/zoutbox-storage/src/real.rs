@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{FcntlArg, fcntl};
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 
+use crate::beneath;
 use crate::disk::{Disk, DiskFile, Entry, FileKind, FileSystem, Metadata, OpenMode, Space};
 use crate::error::{Operation, StorageError};
 use crate::mapping::Mapping;
@@ -24,7 +25,7 @@ struct RealFile {
 }
 
 /// `O_NONBLOCK` keeps the open of a FIFO from waiting for its other end; it means nothing for regular files.
-const OPEN_FLAGS: rustix::fs::OFlags =
+pub(crate) const OPEN_FLAGS: rustix::fs::OFlags =
     rustix::fs::OFlags::NOFOLLOW.union(rustix::fs::OFlags::NONBLOCK).union(rustix::fs::OFlags::NOCTTY);
 
 /// The mounts that this process can reach.
@@ -46,9 +47,14 @@ fn open_file(path: &Path, mode: OpenMode) -> Result<File, StorageError> {
         Ok(file) => file,
         Err(error) => return Err(open_error(operation, path, error)),
     };
+    only_a_file(&file, path)?;
+    Ok(file)
+}
+
+pub(crate) fn only_a_file(file: &File, path: &Path) -> Result<(), StorageError> {
     let kind = file.metadata().map_err(|e| StorageError::io(Operation::Inspect, path, e))?.file_type();
     if kind.is_file() {
-        Ok(file)
+        Ok(())
     } else {
         Err(StorageError::NotAFile { path: path.to_owned(), found: file_kind(kind) })
     }
@@ -62,7 +68,7 @@ fn open_error(operation: Operation, path: &Path, error: io::Error) -> StorageErr
     }
 }
 
-fn file_kind(kind: std::fs::FileType) -> FileKind {
+pub(crate) fn file_kind(kind: std::fs::FileType) -> FileKind {
     if kind.is_file() {
         FileKind::File
     } else if kind.is_dir() {
@@ -91,6 +97,11 @@ impl Disk for RealDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn DiskFile>, StorageError> {
         let file = open_file(path, mode)?;
         Ok(Box::new(RealFile { file, path: path.to_owned() }))
+    }
+
+    fn open_beneath(&self, root: &Path, relative: &Path) -> Result<Box<dyn DiskFile>, StorageError> {
+        let file = beneath::open(root, relative)?;
+        Ok(Box::new(RealFile { file, path: root.join(relative) }))
     }
 
     fn map(&self, path: &Path) -> Result<Mapping, StorageError> {

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod discover;
 #[cfg(test)]
+mod failing;
+#[cfg(test)]
 mod random;
 #[cfg(test)]
 mod support;

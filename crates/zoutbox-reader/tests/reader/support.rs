@@ -145,6 +145,7 @@ pub(crate) fn drain(tail: &mut Tail) -> (Vec<String>, Vec<Damage>) {
         records.extend(batch.records.iter().map(text));
         match batch.stop {
             Stop::Budget => {}
+            Stop::Repeats { from } => panic!("nobody asked for {from} again"),
             Stop::CaughtUp => return (records, damages),
             Stop::Damaged(damage) => {
                 let again = tail.read(64).expect("a readable share");

@@ -5,22 +5,22 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 use zoutbox_format::checkpoint::Position;
 use zoutbox_format::{RecordId, WriterId};
-use zoutbox_reader::{Batch, Damage, ReaderError, Tail};
-use zoutbox_relay_core::{Key, Reclaim};
+use zoutbox_reader::{Damage, ReaderError};
+use zoutbox_relay_core::{Key, ReadFrom, Reclaim, RunOptions};
 use zoutbox_storage::{ErrorKind, Share, StorageError, System};
 
 use super::calls::{Calls, News};
-use super::slot::{ReadOrder, read};
+use super::source::{Gathered, ReadOrder, Source};
 use super::waits::Wait;
 use crate::ballast::Ballast;
 use crate::error::RelayError;
+use crate::keep;
 use crate::lease::{Lease, start_of};
+use crate::publisher::{Content, Undeliverable};
 use crate::remove::{Retention, remove};
-use crate::{keep, publisher::Undeliverable};
 
 /// Reads at once, over all lanes. One that hangs keeps its place.
 const READS: usize = 64;
@@ -29,9 +29,9 @@ const OTHERS: usize = 32;
 
 /// What a job came to.
 pub(super) enum Done {
-    Read { lane: usize, generation: u64, tail: Box<Tail>, batch: Result<Batch, ReaderError> },
+    Read { lane: usize, generation: u64, source: Box<Source>, gathered: Result<Gathered, ReaderError> },
     Saved { lane: usize, position: Position, result: Result<(), RelayError> },
-    DeadLettered { lane: usize, key: Key, result: Result<(), StorageError> },
+    DeadLettered { lane: usize, key: Key, records: u32, result: Result<(), StorageError> },
     Quarantined { lane: usize, result: Result<(), StorageError> },
     Discovered(Result<Discovered, RelayError>),
     Removed { lane: usize, reclaim: Reclaim, result: Result<usize, RelayError> },
@@ -118,11 +118,24 @@ impl Jobs {
         });
     }
 
-    pub(super) fn read(&self, lane: usize, writer: WriterId, tail: Option<Box<Tail>>, order: ReadOrder) {
+    pub(super) fn read(
+        &self,
+        lane: usize,
+        writer: WriterId,
+        source: Option<Box<Source>>,
+        order: ReadOrder,
+        options: RunOptions,
+    ) {
         let what = format!("reading writer {writer}");
         self.run(&self.reads, Some(writer.clone()), what, move |system, share| {
-            let (tail, batch) = read(system, share, &writer, tail, &order);
-            Done::Read { lane, generation: order.generation, tail, batch }
+            let anew = |from| Box::new(Source::new(system, share, &writer, from, &options));
+            let mut source = match (order.from, source) {
+                (ReadFrom::There, Some(source)) => source,
+                (ReadFrom::Position(position), _) => anew(Some(position)),
+                (ReadFrom::Oldest | ReadFrom::There, _) => anew(None),
+            };
+            let gathered = source.read(&order, system.clock.monotonic());
+            Done::Read { lane, generation: order.generation, source, gathered }
         });
     }
 
@@ -136,14 +149,14 @@ impl Jobs {
         });
     }
 
-    pub(super) fn dead_letter(&self, lane: usize, id: RecordId, body: Bytes, reason: &Undeliverable) {
+    pub(super) fn dead_letter(&self, lane: usize, id: RecordId, content: Content, reason: &Undeliverable) {
         let reason = reason.to_string();
         let (ballast, what) = (self.ballast.clone(), format!("writing dead letter {id}"));
         self.run(&self.others, Some(id.writer.clone()), what, move |system, share| {
             let key = Key { epoch: id.epoch, sequence: id.sequence };
-            let result = keep::dead_letter(system, share, &id, &body, &reason);
+            let result = keep::dead_letter(system, share, &id, &content, &reason);
             result.as_ref().inspect_err(|error| ballast.release_if_full(error.kind())).ok();
-            Done::DeadLettered { lane, key, result }
+            Done::DeadLettered { lane, key, records: content.records(), result }
         });
     }
 

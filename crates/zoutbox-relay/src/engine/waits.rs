@@ -88,7 +88,7 @@ mod tests {
     use zoutbox_relay_core::{Input, Item, LaneOptions, Output, ReadEnd};
 
     use super::*;
-    use crate::publisher::Undeliverable;
+    use crate::publisher::{Content, Undeliverable};
 
     const START: Duration = Duration::from_secs(100);
 
@@ -121,7 +121,8 @@ mod tests {
         let key = Key { epoch: Epoch::FIRST, sequence: Sequence::FIRST };
         let segment = SegmentId { epoch: key.epoch, first_sequence: key.sequence };
         let after = Position { segment, offset: 200, next_sequence: Sequence::new(2) };
-        let item = Item { key, size: 1, after, body: Bytes::from_static(b"x") };
+        let body = Content::Record(Bytes::from_static(b"x"));
+        let item = Item { key, size: 1, span: 1, after, body };
         slot.lane.handle(Input::Read { generation, items: vec![item], end: ReadEnd::CaughtUp }, START);
         assert!(matches!(slot.lane.poll(true, true, START), Some(Output::Publish(_))));
         (slot, key)

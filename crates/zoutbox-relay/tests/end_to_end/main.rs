@@ -25,6 +25,8 @@ mod doorbell;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
+mod pointers;
+#[cfg(test)]
 mod refusal;
 #[cfg(test)]
 mod retention;

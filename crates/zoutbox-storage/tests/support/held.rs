@@ -59,6 +59,11 @@ impl Disk for HeldDisk {
         RealDisk.open(path, mode)
     }
 
+    fn open_beneath(&self, root: &Path, relative: &Path) -> Result<Box<dyn DiskFile>, StorageError> {
+        self.pass(&root.join(relative));
+        RealDisk.open_beneath(root, relative)
+    }
+
     fn map(&self, path: &Path) -> Result<Mapping, StorageError> {
         self.pass(path);
         RealDisk.map(path)

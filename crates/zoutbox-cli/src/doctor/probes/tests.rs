@@ -48,6 +48,9 @@ impl Disk for Lying {
         let mode = if again { OpenMode::ReadWriteCreate } else { mode };
         Ok(Box::new(LyingFile(self.0, RealDisk.open(path, mode)?)))
     }
+    fn open_beneath(&self, root: &Path, relative: &Path) -> Result<Box<dyn DiskFile>, StorageError> {
+        Ok(Box::new(LyingFile(self.0, RealDisk.open_beneath(root, relative)?)))
+    }
     fn map(&self, path: &Path) -> Result<Mapping, StorageError> {
         RealDisk.map(path)
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use zoutbox_storage::mount::{Mount, parse};
 use zoutbox_storage::{
@@ -51,6 +51,16 @@ impl Disk for MemoryDisk {
         then(late)?;
         let writable = mode != OpenMode::Read;
         Ok(Box::new(MemoryFile { disk: self.clone(), path: path.to_owned(), inode, handle, writable }))
+    }
+
+    fn open_beneath(&self, root: &Path, relative: &Path) -> Result<Box<dyn DiskFile>, StorageError> {
+        let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
+        let path = root.join(relative);
+        if plain {
+            self.open(&path, OpenMode::Read)
+        } else {
+            Err(StorageError::Outside { root: root.to_owned(), path: relative.to_owned() })
+        }
     }
 
     fn map(&self, path: &Path) -> Result<Mapping, StorageError> {
