@@ -5,12 +5,15 @@
 //! timings on a shared machine make poor tests.
 
 mod cli;
+mod flow;
 mod interrupt;
 mod machine;
 mod measure;
+mod party;
 mod process;
 mod relay;
 mod report;
+mod server;
 mod side;
 mod sides;
 
@@ -20,11 +23,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser as _;
 
-use crate::cli::{BacklogArgs, Cli, Command, LatencyArgs, RelayArgs, StartArgs, ThroughputArgs};
-use crate::measure::{latency, relay_backlog, relay_start, throughput};
+use crate::cli::{
+    BacklogArgs, Cli, Command, EndToEndArgs, FlowArgs, InboxArgs, LatencyArgs, StartArgs, ThroughputArgs,
+};
+use crate::measure::{end_to_end, latency, relay_backlog, relay_start, throughput};
 use crate::relay::Broker;
 use crate::side::AppendSide;
-use crate::sides::{Bare, OkayWal, Postgres, RaftEngine, Sqlite, Tasks, Threads};
+use crate::sides::{
+    Bare, OkayWal, Postgres, PostgresApply, RaftEngine, Sqlite, SqliteApply, Tasks, Threads, Way,
+};
 
 fn main() -> Result<()> {
     match Cli::parse().command {
@@ -32,7 +39,11 @@ fn main() -> Result<()> {
         Command::AppendThroughput(args) => append_throughput(&args),
         Command::RelayBacklog(args) => relay_backlog(&args),
         Command::RelayStart(args) => relay_start(&args),
+        Command::Inbox(args) => inbox(&args),
+        Command::EndToEnd(args) => end_to_end(&args),
         Command::BarePublish(args) => relay::bare::run(&args),
+        Command::Produce(args) => flow::produce::run(&args),
+        Command::Follow(args) => flow::follow::run(&args),
     }
 }
 
@@ -49,7 +60,7 @@ fn append_latency(args: &LatencyArgs) -> Result<()> {
 }
 
 fn append_throughput(args: &ThroughputArgs) -> Result<()> {
-    ensure!(args.seconds.is_finite() && args.seconds > 0.0, "--seconds: {} is not a duration", args.seconds);
+    let turn = turn(args.seconds, args.rounds)?;
     let callers = usize::from(args.callers);
     let sides: Vec<Box<dyn AppendSide>> = vec![
         Box::new(Bare::growing(callers)),
@@ -64,14 +75,30 @@ fn append_throughput(args: &ThroughputArgs) -> Result<()> {
     let sides = chosen(sides, &args.sides.sides)?;
     let work = work_dir(args.sides.common.dir.as_deref())?;
     print!("{}", machine::describe(work.path())?);
-    let plan = throughput::Plan {
-        callers,
-        rounds: args.rounds,
-        turn: Duration::from_secs_f64(args.seconds / f64::from(args.rounds)),
-    };
+    let plan = throughput::Plan { callers, rounds: args.rounds, turn };
     let measured = throughput::run(sides, work.path(), &payload(args.sides.common.record_bytes), &plan);
     print!("{}", report::throughput(&measured, &plan));
     work.close().context("removing what was written")
+}
+
+fn inbox(args: &InboxArgs) -> Result<()> {
+    let turn = turn(args.seconds, args.rounds)?;
+    let sides = [Way::Effect, Way::Ids, Way::Inbox].map(|way| -> [Box<dyn AppendSide>; 2] {
+        [Box::new(SqliteApply::new(way)), Box::new(PostgresApply::new(way, &args.postgres_user))]
+    });
+    let sides = chosen(sides.into_iter().flatten().collect(), &args.sides.sides)?;
+    let work = work_dir(args.sides.common.dir.as_deref())?;
+    print!("{}", machine::describe(work.path())?);
+    let plan = throughput::Plan { callers: 1, rounds: args.rounds, turn };
+    let measured = throughput::run(sides, work.path(), &payload(args.sides.common.record_bytes), &plan);
+    print!("{}", report::inbox(&measured, &plan));
+    work.close().context("removing what was written")
+}
+
+/// How long one turn of `seconds` in all takes.
+fn turn(seconds: f64, rounds: u32) -> Result<Duration> {
+    ensure!(seconds.is_finite() && seconds > 0.0, "--seconds: {seconds} is not a duration");
+    Ok(Duration::from_secs_f64(seconds / f64::from(rounds)))
 }
 
 fn relay_backlog(args: &BacklogArgs) -> Result<()> {
@@ -81,7 +108,7 @@ fn relay_backlog(args: &BacklogArgs) -> Result<()> {
         window: args.window.into(),
         rounds: args.rounds,
     };
-    with_broker(&args.relay, |relay, broker, work| {
+    with_broker(args.relay.relay.clone(), args.relay.common.dir.as_deref(), |relay, broker, work| {
         let rounds = relay_backlog::run(&plan, relay, broker, work)?;
         print!("{}", report::relay::backlog(&rounds, &plan, &broker.version()?));
         Ok(())
@@ -96,16 +123,55 @@ fn relay_start(args: &StartArgs) -> Result<()> {
         window: args.window.map(usize::from),
         rounds: args.rounds,
     };
-    with_broker(&args.relay, |relay, broker, work| {
+    with_broker(args.relay.relay.clone(), args.relay.common.dir.as_deref(), |relay, broker, work| {
         print!("{}", report::relay::start(&relay_start::run(&plan, relay, broker, work)?));
         Ok(())
     })
 }
 
+fn end_to_end(args: &EndToEndArgs) -> Result<()> {
+    let sides = [
+        (end_to_end::Way::Inline, args.inline_records),
+        (end_to_end::Way::Pointer, args.pointer_records),
+        (end_to_end::Way::Batch, args.batch_records),
+    ];
+    let sides = sides.into_iter().filter(|(_, records)| *records > 0);
+    let plan = end_to_end::Plan {
+        sides: sides.map(|(way, records)| end_to_end::Side { way, records }).collect(),
+        record_bytes: args.record_bytes,
+        tasks: args.tasks.into(),
+        burst: args.burst.into(),
+        ..flow_plan(&args.flow)
+    };
+    with_broker(args.flow.relay.clone(), args.flow.dir.as_deref(), |relay, broker, work| {
+        let measured = end_to_end::run(&plan, relay, broker, work)?;
+        print!("{}", report::flow::end_to_end(&measured, &plan, &broker.version()?));
+        Ok(())
+    })
+}
+
+fn flow_plan(args: &FlowArgs) -> end_to_end::Plan {
+    end_to_end::Plan {
+        sides: Vec::new(),
+        record_bytes: 0,
+        rounds: args.rounds,
+        writers: args.writers.into(),
+        tasks: 1,
+        burst: 1,
+        prefetch: args.prefetch,
+        window: args.window.into(),
+        relay_options: args.relay_option.clone(),
+    }
+}
+
 /// Finds the relay, starts a broker, measures, and removes everything again.
-fn with_broker(args: &RelayArgs, measure: impl FnOnce(&Path, &Broker, &Path) -> Result<()>) -> Result<()> {
-    let relay = args.relay.clone().map_or_else(relay::build_relay, Ok)?;
-    let work = work_dir(args.common.dir.as_deref())?;
+fn with_broker(
+    relay: Option<PathBuf>,
+    dir: Option<&Path>,
+    measure: impl FnOnce(&Path, &Broker, &Path) -> Result<()>,
+) -> Result<()> {
+    let relay = relay.map_or_else(relay::build_relay, Ok)?;
+    let work = work_dir(dir)?;
     print!("{}", machine::describe(work.path())?);
     let (root, broker) = (work.path().to_owned(), work.path().join("broker"));
     let node = broker.clone();
