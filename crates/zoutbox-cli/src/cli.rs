@@ -21,7 +21,7 @@ pub(crate) enum Command {
     /// Make a share: the directories and the marker without which no tool works on a root
     #[command(after_help = EXIT_CODES)]
     Init(InitArguments),
-    /// Append records durably, one a line of standard input
+    /// Append records durably, one a line of standard input, or one with a file's bytes
     #[command(after_help = EXIT_CODES, after_long_help = APPEND_HELP)]
     Append(Box<AppendArguments>),
     /// Show per writer what is durable, what is confirmed, and the lag between them
@@ -70,6 +70,17 @@ pub(crate) struct AppendArguments {
     /// The payloads' media type
     #[arg(long, value_name = "C")]
     pub(crate) content_type: Option<String>,
+    /// Append one record with this file's bytes, however many, instead of one a line; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) payload: Option<PathBuf>,
+    /// With --payload: the record's id, by which a second try finds what the first one wrote. At most 200 characters of A-Z a-z 0-9 . _ -
+    /// and a letter or digit first
+    #[arg(long, value_name = "ID", requires = "payload")]
+    pub(crate) id: Option<String>,
+    /// With --payload: the most bytes that are put into the record itself, up to 16 MiB; more get a file of their own on the share
+    /// [default: 1MiB]
+    #[arg(long, value_name = "BYTES", value_parser = bytes, requires = "payload")]
+    pub(crate) payload_threshold: Option<u64>,
     /// Print each record's writer/epoch/sequence once it is durable, in the order of the input
     #[arg(long)]
     pub(crate) acks: bool,
@@ -206,13 +217,20 @@ record; a last line without newline counts. Records are appended with many in fl
 before it is acknowledged. When a line can't be appended (over 16 MiB, say) reading stops there; all lines before it are
 durable and acknowledged, and the error names the line. SIGTERM and SIGINT stop the reading, not what was read.
 
+With --payload, the whole of a file is one record's payload. Above --payload-threshold it is written to a file of its own on the
+share first, whatever its size, and the record names that. With --id, a try that failed or was killed can be repeated: a file of that
+id that is complete is not written again (it is looked for in this hour and the 24 before). A signal while FILE is read ends it with
+nothing appended; one after that ends it at once, and then the record may or may not be durable. A share without room for the payload
+ends it with 75, whatever --when-full says.
+
 Examples:
   zoutbox append --root /mnt/outbox --writer orders < orders.jsonl
   tail -F app.log | zoutbox append --root /mnt/outbox --writer app-1 --topic logs --acks
   jq -c . event.json | zoutbox append --root /mnt/outbox --writer billing --topic billing.paid \\
       --key customer-4 --header source=shop --content-type application/json
+  zoutbox append --root /mnt/outbox --writer scans --payload scan-17.tiff --id scan-17 --content-type image/tiff --acks
 
-Exit codes: 0 every line is durable; 65 a line or option no record can hold; 66 not a share; 75 another live writer has
+Exit codes: 0 every line, or the payload, is durable; 65 a line or option no record can hold; 66 not a share; 75 another live writer has
 this id, or the share is full; 130 and 143 stopped by a signal before the end of the input; more: zoutbox --help";
 
 const STATUS_HELP: &str = "\
@@ -261,7 +279,8 @@ Fields of each line:
   key, application_id          string or null
   timestamp_ms                 milliseconds since 1970-01-01 UTC
   content_type                 string or null
-  headers                      object of strings
+  headers                      object of strings. zoutbox-payload-path, -size and -crc are there if the payload is a file of its own,
+                               below the share's root; payload is empty then
   payload                      the payload, as payload_encoding says
   payload_encoding             utf8, or base64 if the payload is not UTF-8
 
@@ -272,8 +291,8 @@ Examples:
 Exit codes: 0 done; 2 damage found; 66 not a share, or no such writer; more: zoutbox --help";
 
 const VERIFY_HELP: &str = "\
-Reads everything: every segment's header, frames, records and seal, the chain from segment to segment, checkpoints,
-and lock files. A torn tail (a commit that never finished) was never acknowledged and is sound.
+Reads everything: every segment's header, frames, records and seal, the chain from segment to segment, the large payloads
+that records name (size and CRC), checkpoints, and lock files. A torn tail (a commit that never finished) was never acknowledged and is sound.
 
 A line of text for each damage: FILE: offset N: what is wrong: lost sequences A to B of writer W
 
@@ -282,6 +301,7 @@ Fields of --json, one object:
   sound                        true or false
   writers, segments, records   how many were read
   bytes                        of payload and fields together
+  payloads, payload_bytes      how many large payloads were read, once for each record that names them, and their bytes
   damages                      each:
     writer                     whose, or null
     file                       the path

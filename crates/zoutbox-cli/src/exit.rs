@@ -31,7 +31,7 @@ Exit codes:
   1    a bug
   2    damaged data found (verify, cat, dump), or a promise that does not hold here (doctor)
   64   wrong usage
-  65   bad input: a record too large, a header that is not allowed
+  65   bad input: a record too large, a header that is not allowed, an id that can't name a payload or names another
   66   not a share (not mounted?), one mounted so that a promise does not hold, or a file that is not there
   73   can't create
   74   input or output error

@@ -145,6 +145,7 @@ impl Head {
 #[derive(Debug)]
 pub struct Runs {
     options: RunOptions,
+    all_inline: bool,
     /// The topic that was looked up last, and what was found: mostly the next record has the same.
     topic: String,
     mode: Mode,
@@ -176,12 +177,13 @@ impl Runs {
     #[must_use]
     pub fn new(options: RunOptions) -> Self {
         let mode = options.rules.mode("");
-        Self { options, topic: String::new(), mode, open: Open::default() }
+        let all_inline = options.rules.are_all_inline();
+        Self { options, all_inline, topic: String::new(), mode, open: Open::default() }
     }
 
     /// Takes the next record of the log, read at `now`; hands what is complete to `out`, in the order of the log.
     pub fn push(&mut self, record: Lying<'_>, now: Duration, out: &mut impl FnMut(Grouped<'_>)) {
-        if self.options.rules.are_all_inline() {
+        if self.all_inline {
             return out(Grouped::Record(record));
         }
         if record.commit_index == 0 {

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use zoutbox_format::{RecordId, WriterId};
 use zoutbox_reader::{Hint, Watcher};
 use zoutbox_relay_core::{Input, Item, Key, LaneOptions, Output, RunOptions, Verdict};
@@ -89,7 +90,8 @@ pub struct Engine<P> {
     jobs: Jobs,
     done: mpsc::UnboundedReceiver<Done>,
     hints: mpsc::UnboundedReceiver<Hint>,
-    _watcher: Option<Watcher>,
+    /// Once it watches. Beginning to touches every file, and one whose host is cut off may hang for a lease.
+    _watcher: Option<JoinHandle<Option<Watcher>>>,
     bell: Option<Bell>,
     options: EngineOptions,
     slots: Vec<Slot>,
@@ -115,6 +117,9 @@ pub struct Engine<P> {
 
 impl<P: Publisher> Engine<P> {
     /// An engine for the share whose lease is held.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     #[must_use]
     pub fn new(
         system: System,
@@ -125,12 +130,13 @@ impl<P: Publisher> Engine<P> {
         options: EngineOptions,
     ) -> Self {
         let (hint, hints) = mpsc::unbounded_channel();
-        let watch = || {
-            Watcher::new(&share, move |changed| drop(hint.send(changed)))
+        let its_share = share.clone();
+        let watch = move || {
+            Watcher::new(&its_share, move |changed| drop(hint.send(changed)))
                 .inspect_err(|error| tracing::info!("{error}: polling only"))
                 .ok()
         };
-        let watcher = options.inotify.then(watch).flatten();
+        let watcher = options.inotify.then(|| tokio::task::spawn_blocking(watch));
         let now = system.clock.monotonic();
         let bell = ear.map(|ear| Bell::listen(ear.socket, share.id));
         let notice = Notice::begin(system.clone(), share.clone(), lease.epoch());

@@ -116,3 +116,71 @@ fn write(
     bytes.push(b'\n');
     replace::replace(system, &directory.join(name), &bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use zoutbox_format::checkpoint::Position;
+    use zoutbox_format::{Hour, PayloadName, PayloadReference, Record, Sequence};
+    use zoutbox_relay_core::{Key, Run};
+    use zoutbox_test_support::test_roots;
+
+    use super::*;
+
+    /// The letter that `content` becomes as `orders/3/42`, and the share's id.
+    fn letter(content: &Content) -> (Value, String) {
+        let root = test_roots().pop().unwrap();
+        let system = System::real();
+        let (share, _) = Share::init(&system, &root.join("share")).unwrap();
+        let id: RecordId = "orders/3/42".parse().unwrap();
+        dead_letter(&system, &share, &id, content, "nobody wants it").unwrap();
+        let path = share.layout.dead(&id.writer).join(dead_letter_name(id.epoch, id.sequence));
+        let mut letter: Value = serde_json::from_slice(&system.read_small(&path, 10_000).unwrap()).unwrap();
+        let since = letter.as_object_mut().unwrap().remove("dead_since_ms");
+        assert!(since.is_some_and(|since| since.is_u64()));
+        (letter, share.id.to_string())
+    }
+
+    #[test]
+    fn the_letter_of_a_pointer_names_its_segment_and_its_topic() {
+        let segment = SegmentId { epoch: zoutbox_format::Epoch::new(3), first_sequence: Sequence::new(40) };
+        let run = Run {
+            first: Key { epoch: segment.epoch, sequence: Sequence::new(42) },
+            segment,
+            offset: 4711,
+            length: 1000,
+            count: 7,
+            crc: u32::MAX,
+            after: Position { segment, offset: 5711, next_sequence: Sequence::new(49) },
+            topic: "orders.created".into(),
+            timestamp_ms: 1,
+            head: None,
+        };
+        let (letter, share) = letter(&Content::Run(Arc::new(run)));
+        let pointer = json!({
+            "share": share, "writer": "orders", "epoch": 3, "segment_first": 40, "offset": 4711, "length": 1000,
+            "sequence": 42, "count": 7, "crc": 4_294_967_295_u32,
+        });
+        assert_eq!(
+            letter,
+            json!({ "reason": "nobody wants it", "topic": "orders.created", "pointer": pointer })
+        );
+    }
+
+    #[test]
+    fn the_letter_of_a_record_with_a_large_payload_names_the_file() {
+        let name = PayloadName::new("orders".parse().unwrap(), Hour::of(0), "scan").unwrap();
+        let large = PayloadReference { name, size: 5_000_000_000, crc: 0xAB };
+        let mut body = Vec::new();
+        Record::new("scans", "").header("a", "b").borrowed(1).encode_with(&large, &mut body).unwrap();
+        let (letter, _) = letter(&Content::Record(body.into()));
+        let headers = json!({
+            "a": "b",
+            "zoutbox-payload-path": "payloads/orders/1970/01/01/00/scan",
+            "zoutbox-payload-size": "5000000000",
+            "zoutbox-payload-crc": "000000ab",
+        });
+        assert_eq!((&letter["record"]["headers"], &letter["record"]["payload"]), (&headers, &json!("")));
+    }
+}

@@ -16,6 +16,8 @@ mod dump;
 #[cfg(test)]
 mod help;
 #[cfg(test)]
+mod payload;
+#[cfg(test)]
 mod status;
 #[cfg(test)]
 mod support;

@@ -215,15 +215,7 @@ pub enum PayloadFault {
 }
 
 impl ResolveError {
-    /// What a caller can do about it.
-    ///
-    /// | kind | what it means | what to do with the message |
-    /// |---|---|---|
-    /// | `Retry` | this host does not show it yet, or the share is away | resolve it again later; after a while give it back to the broker |
-    /// | `Missing` | it was removed ([`ResolveError::Expired`]) | set it aside |
-    /// | `Corrupt` | the bytes on the share are not what they must be | set it aside |
-    /// | `Invalid` | the message is forged, damaged, of another share, or of a newer zoutbox | set it aside |
-    /// | others | the share can't be read as things are | stop, and tell a person |
+    /// What a caller can do about it: the crate's front page has a table.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {

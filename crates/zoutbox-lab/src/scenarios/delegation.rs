@@ -37,7 +37,7 @@ fn hangs() {
     let cut = ALPHA.cut();
     let since = Instant::now();
     let relay = relay(GAMMA, &share, &[]);
-    let told = status_tells(&share, since);
+    let told = status_tells(&share, since, &relay);
     println!("status, {:?} after the cut: {told}", since.elapsed());
     let (hung, longest) = watch(&relay, since, held.len());
     println!("the lane waited {hung:?}; the longest the relay printed nothing of the other: {longest:?}");
@@ -72,12 +72,17 @@ fn foreign_open(share: &Share) -> File {
 }
 
 /// What status on a third host says that the lane waits for, in the relay's own words.
-fn status_tells(share: &Share, since: Instant) -> String {
+fn status_tells(share: &Share, since: Instant, relay: &Running) -> String {
     let mut status = BETA.command("zoutbox");
     status.args(["status", "--json", "--patience", "2", "--root"]).arg(share.on(BETA));
     loop {
-        assert!(since.elapsed() < Duration::from_mins(1), "status never said what the lane waits for");
         let ended = finish(&mut status);
+        assert!(
+            since.elapsed() < Duration::from_mins(1),
+            "status never said what the lane waits for: {ended:?}; relayed {}, and the relay:\n{}",
+            relayed(relay, "held"),
+            relay.errors()
+        );
         let Some((_, json)) = ended.lines.first() else { continue };
         let status: serde_json::Value = serde_json::from_str(json).unwrap();
         let lanes = status["writers"].as_array().unwrap();

@@ -164,3 +164,6 @@ impl Gathering {
         self.parts.into_iter().map(item).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
