@@ -39,6 +39,9 @@ pub(crate) enum Command {
     /// Try out a mount before trusting it, alone or together with another host: 0 sound, 2 a promise does not hold
     #[command(after_help = EXIT_CODES, after_long_help = DOCTOR_HELP)]
     Doctor(DoctorArguments),
+    /// Forget a consumer that has vanished: what was kept for it may go
+    #[command(after_help = EXIT_CODES, after_long_help = FORGET_HELP)]
+    Forget(ForgetArguments),
     /// For doctor itself: another process to hold a lock
     #[command(hide = true)]
     HoldLock(HoldLockArguments),
@@ -179,6 +182,18 @@ pub(crate) struct DoctorArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ForgetArguments {
+    #[command(flatten)]
+    pub(crate) root: RootArgument,
+    /// The consumer's name: that of its file below consumers/
+    #[arg(value_name = "NAME")]
+    pub(crate) consumer: WriterId,
+    /// Also if it has not vanished, or its file can't be understood. One that lives registers again
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct HoldLockArguments {
     /// The lock file
     pub(crate) file: PathBuf,
@@ -264,9 +279,28 @@ Fields of --json, one object:
     answers                    false if its files do not answer; all above but writer and damages is null then
     waits                      what it waits for, each {what, since_ms, relay_epoch}: a text, milliseconds since 1970-01-01
                                UTC, and the epoch of the relay that says so, or null: status itself met it
+    needed                     what consumers need of it, {from, parked}: from which segment on (null: everything), and which
+                               ones in front of that; null if no consumer counts
+  consumers                    those that registered, in the order of their names, null if their files do not answer; each:
+    name, group                its name, and that of those who share its queue
+    updated_ms, silent_ms      when it wrote that, by its clock; how long ago that is, by this host's
+    limit_ms, vanished         how long it may be silent, and whether it is silent for longer: then it holds nothing
+    problem                    why its file can't be understood, or null; the relay removes nothing then, and group,
+                               updated_ms, silent_ms and limit_ms are null
+    holds                      what it needs by itself, {writer, from, parked} for each writer that it names, as in needed
   notes                        strings: what else is worth knowing, such as a file that could not be understood
 
 Exit codes: 0 also if damages or waits are listed; 66 not a share; 75 not everything answered; more: zoutbox --help";
+
+const FORGET_HELP: &str = "\
+A consumer that registers on a share (consumers/NAME) has segments and large payloads kept for it. The relay gives up one
+that is silent beyond its own limit, and says so; this removes its registration. It does so only if it is silent beyond its
+limit by this host's clock, and its file stands still for two of the intervals at which it is to be written, which takes that long.
+
+Example:
+  zoutbox forget --root /mnt/outbox billing-3
+
+Exit codes: 0 forgotten; 66 not a share, or no such consumer; 75 it has not vanished; more: zoutbox --help";
 
 const CAT_HELP: &str = "\
 Writers come in the order of their ids, each writer's records in their order. Damage is told on standard error with its

@@ -35,8 +35,8 @@ Exit codes:
   66   not a share (not mounted?), one mounted so that a promise does not hold, or a file that is not there
   73   can't create
   74   input or output error
-  75   try again later: another live writer has this id, the share is full, not everything answered (status), or no
-       partner came (doctor --pair)
+  75   try again later: another live writer has this id, the share is full, not everything answered (status), no
+       partner came (doctor --pair), or a consumer has not vanished (forget)
   76   made by a newer zoutbox: update this one
   130  ended by SIGINT before the input was (append), or before the end (doctor)
   143  ended by SIGTERM before the input was (append), or before the end (doctor)";

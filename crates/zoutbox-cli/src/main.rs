@@ -1,7 +1,7 @@
 //! `zoutbox`, the operator's tool: makes shares, appends lines, and shows, checks and dumps what lies on a share.
 //!
 //! ```text
-//!   cli ──▶ main ──▶ init  append  status  cat  verify  dump  doctor        one module a command
+//!   cli ──▶ main ──▶ init  append  status  cat  verify  dump  doctor  forget      one module a command
 //!                              │      └─────┴─────┤
 //!                       zoutbox-writer         pass: a writer's log once, front to back ──▶ zoutbox-reader
 //! ```
@@ -15,6 +15,7 @@ mod doctor;
 mod dump;
 mod exit;
 mod finding;
+mod forget;
 mod init;
 mod output;
 mod pass;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Command::Verify(arguments) => verify::run(&system, arguments),
         Command::Dump(arguments) => dump::run(&system, arguments),
         Command::Doctor(arguments) => doctor::run(&system, arguments),
+        Command::Forget(arguments) => forget::run(&system, arguments),
         Command::HoldLock(arguments) => doctor::hold::run(&system, arguments),
     };
     match ended {

@@ -64,10 +64,14 @@ impl Verify {
         let names = segments(&self.system, &self.share, writer)?;
         let seen = self.log(writer)?;
         self.report.segments += names.len();
+        let reclaimed = match checkpoint(&self.system, &self.share, writer)? {
+            StoredCheckpoint::Found(found) => Some(found.position.segment),
+            StoredCheckpoint::None | StoredCheckpoint::Damaged { .. } => None,
+        };
         let mut before = None;
         for (index, name) in names.iter().enumerate() {
             let next = names.get(index + 1);
-            self.segment(writer, *name, next, before, &seen)?;
+            self.segment(writer, *name, next, (before, reclaimed), &seen)?;
             before = Some(name.id);
         }
         self.beside(writer)
@@ -134,10 +138,10 @@ impl Verify {
         writer: &WriterId,
         name: SegmentName,
         next: Option<&SegmentName>,
-        before: Option<SegmentId>,
+        (before, reclaimed): (Option<SegmentId>, Option<SegmentId>),
         seen: &Seen,
     ) -> Result<(), Failure> {
-        let checked = match segment::check(&self.system, &self.share, writer, name, before) {
+        let checked = match segment::check(&self.system, &self.share, writer, name, before, reclaimed) {
             Ok(checked) => checked,
             // Reclaimed since it was listed.
             Err(error) if error.is_missing() => return Ok(()),

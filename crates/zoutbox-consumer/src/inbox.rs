@@ -5,22 +5,30 @@
 
 mod error;
 mod memory;
+mod parked;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod store;
+mod turn;
 mod window;
 
 use zoutbox_format::{RecordId, ShareId, WriterId};
 
 pub use error::{ApplyError, InboxError};
 pub use memory::MemoryStore;
+pub use parked::{Head, OrderKey, Park, Parked, Unkeyed};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
+#[cfg(all(feature = "postgres", feature = "amqp"))]
+pub(crate) use postgres::kind as postgres_kind;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
-pub use store::{Row, Store, Work};
+#[cfg(all(feature = "sqlite", feature = "amqp"))]
+pub(crate) use sqlite::kind as sqlite_kind;
+pub use store::{Row, Saved, Store, Work};
+pub use turn::Turn;
 pub use window::WindowError;
 
 use window::{MOST_RUNS, Place, Seen, Window, seed};
@@ -132,6 +140,12 @@ impl<S: Store> Inbox<S> {
         self.opened
     }
 
+    /// The consumer's name.
+    #[must_use]
+    pub const fn consumer(&self) -> &str {
+        &self.consumer
+    }
+
     /// The store, for the tables of the effects.
     #[must_use]
     pub const fn store(&self) -> &S {
@@ -155,14 +169,11 @@ impl<S: Store> Inbox<S> {
         effect: impl FnOnce(&mut S::Transaction<'_>) -> Result<T, E>,
     ) -> Result<Applied<T>, ApplyError<E>> {
         let (share, record) = (&identity.share, &identity.record);
-        let place = Place { epoch: record.epoch.get(), sequence: record.sequence.get() };
-        if place.epoch == 0 || place.sequence == 0 {
-            return Err(InboxError::Zero { identity: Box::new(identity.clone()) }.into());
-        }
+        let place = place(identity)?;
         let row = Row { consumer: &self.consumer, share, writer: &record.writer };
         let most = self.options.most_runs;
-        let applied = self.store.transact(&row, |saved, transaction| {
-            let mut window = load(&row, saved.as_deref())?;
+        let applied = self.store.transact(&row, &[], |saved, transaction| {
+            let mut window = load(&row, saved.state.as_deref())?;
             match window.look(place) {
                 Seen::Yes => return Ok(Work::Nothing),
                 Seen::Forgotten(horizon) => return Err(forgotten(identity, horizon).into()),
@@ -170,10 +181,18 @@ impl<S: Store> Inbox<S> {
             }
             let value = effect(transaction).map_err(ApplyError::Effect)?;
             window.mark(place, most);
-            Ok(Work::Save { state: window.encode(seed(row.share, row.writer)), value })
+            Ok(Work::Save { state: window.encode(seed(row.share, row.writer)), unpark: None, value })
         })?;
         Ok(applied.map_or(Applied::Duplicate, Applied::Now))
     }
+}
+
+fn place(identity: &Identity) -> Result<Place, InboxError> {
+    let place = Place { epoch: identity.record.epoch.get(), sequence: identity.record.sequence.get() };
+    if place.epoch == 0 || place.sequence == 0 {
+        return Err(InboxError::Zero { identity: Box::new(identity.clone()) });
+    }
+    Ok(place)
 }
 
 fn load(row: &Row<'_>, saved: Option<&[u8]>) -> Result<Window, InboxError> {

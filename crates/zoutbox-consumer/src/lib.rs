@@ -111,18 +111,30 @@
 //! - `PostgresStore`, feature `postgres`.
 //! - [`MemoryStore`]: forgets everything at the end of the process. For tests, and for effects that may happen again.
 
+#[cfg(feature = "amqp")]
+pub mod consumer;
 pub mod inbox;
 pub mod message;
+#[cfg(feature = "amqp")]
+pub mod registration;
 pub mod resolver;
 
+#[cfg(feature = "amqp")]
+pub use consumer::{
+    Consumer, ConsumerAmqp, ConsumerError, ConsumerOptions, HandlerError, Look, Observer, Summary,
+    UnparkOptions, unpark,
+};
 #[cfg(feature = "postgres")]
 pub use inbox::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use inbox::SqliteStore;
 pub use inbox::{
-    Applied, ApplyError, Identity, Inbox, InboxError, MemoryStore, Opened, Options, WindowError,
+    Applied, ApplyError, Identity, Inbox, InboxError, MemoryStore, Opened, Options, OrderKey, Unkeyed,
+    WindowError,
 };
 pub use message::{HeaderValue, Message};
+#[cfg(feature = "amqp")]
+pub use registration::{Registration, RegistrationError, RegistrationOptions};
 pub use resolver::{Large, LargeReader, Payload, Records, ResolveError, Resolved, Resolver, ResolverOptions};
 pub use zoutbox_format::{Pointer, RecordId, ShareId};
 pub use zoutbox_storage::ErrorKind;

@@ -14,7 +14,9 @@ mod bell;
 mod calls;
 mod channel;
 mod jobs;
+mod keeping;
 mod notice;
+mod pulse;
 mod report;
 mod results;
 mod slot;
@@ -42,6 +44,7 @@ use bell::Bell;
 pub use channel::WindowSize;
 use channel::{Channel, LaneKey};
 use jobs::{Done, Jobs};
+use keeping::Keeping;
 use notice::Notice;
 use report::Report;
 use slot::{Reader, Slot};
@@ -107,7 +110,7 @@ pub struct Engine<P> {
     /// A writer rang during the one that is going on, and may have come too late for it.
     discover_again: bool,
     discovered: bool,
-    next_removal: Duration,
+    keeping: Keeping,
     next_look: Duration,
     next_ballast: Duration,
     report: Report,
@@ -161,7 +164,7 @@ impl<P: Publisher> Engine<P> {
             next_discovery: Some(now),
             discover_again: false,
             discovered: false,
-            next_removal: now,
+            keeping: Keeping::new(now),
             next_look: now,
             next_ballast: now,
             stopping: None,
@@ -275,8 +278,9 @@ impl<P: Publisher> Engine<P> {
         }
         let lanes = self.slots.iter().filter_map(|slot| slot.lane.deadline()).min();
         let stop = self.stopping.map(|_| now + Duration::from_millis(50));
-        let soon = self.next_removal.min(self.next_look).min(self.report.next());
-        let next = [lanes, self.next_discovery, Some(soon), stop, rings];
+        let keeping = self.stopping.is_none().then(|| self.keeping.next());
+        let soon = self.next_look.min(self.report.next());
+        let next = [lanes, self.next_discovery, keeping, Some(soon), stop, rings];
         // A lane that may not read now is not asked again at once: what it waits for is an event.
         let floor = Duration::from_millis(if may_read { 1 } else { 20 });
         next.into_iter().flatten().min().unwrap_or(now).saturating_sub(now).max(floor)
@@ -294,17 +298,8 @@ impl<P: Publisher> Engine<P> {
             self.next_discovery = None;
             self.jobs.discover(self.by_writer.keys().cloned().collect());
         }
-        if self.next_removal <= now && self.stopping.is_none() {
-            let pause =
-                (self.options.retention.keep / 4).clamp(Duration::from_secs(1), Duration::from_mins(1));
-            self.next_removal = now + pause;
-            for (lane, slot) in self.slots.iter_mut().enumerate() {
-                if let (Some(durable), Some(reclaim)) = (slot.lane.durable(), slot.reclaim.take()) {
-                    self.jobs.remove(lane, slot.writer.clone(), reclaim, durable, self.options.retention);
-                } else if slot.lane.durable().is_none() && slot.reclaim.is_none() {
-                    slot.reclaim = Some(zoutbox_relay_core::Reclaim::new());
-                }
-            }
+        if self.stopping.is_none() {
+            self.keep_up(now);
         }
         if self.next_look <= now {
             self.next_look = now + LOOK_EVERY;
@@ -322,7 +317,8 @@ impl<P: Publisher> Engine<P> {
     fn waits(&self, now: Duration) -> Vec<Wait> {
         let mut waits = self.jobs.hanging(now);
         waits.extend(self.broker.wait(self.publisher.trouble(), now));
-        waits.extend(self.slots.iter().flat_map(Slot::halts));
+        waits.extend(self.keeping.waits());
+        waits.extend(self.slots.iter().flat_map(Slot::waits));
         waits
     }
 

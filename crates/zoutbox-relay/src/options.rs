@@ -141,9 +141,16 @@ pub struct Options {
     /// How long to keep a segment after all of it was confirmed [default: 1h]
     #[arg(long, value_name = "DURATION")]
     pub retention: Option<Span>,
+    /// How long to keep a segment at least, after all of it was confirmed, where topics are published as pointers, so that consumers
+    /// come back for what they lead to. Longer, while a consumer that registered on the share needs it [default: 24h]
+    #[arg(long, value_name = "DURATION")]
+    pub pointer_retention: Option<Span>,
     /// Move such segments to archive/ instead of deleting them.
     #[arg(long)]
     pub archive: bool,
+    /// How old a large payload must be that no record names, or one that was never finished, before it is swept [default: 24h]
+    #[arg(long, value_name = "DURATION")]
+    pub sweep_after: Option<Span>,
     /// How many messages may be in flight [default: 4096]
     #[arg(long, value_name = "MESSAGES")]
     pub window: Option<usize>,
@@ -236,7 +243,9 @@ impl Options {
             on_undeliverable: self.on_undeliverable.or(file.on_undeliverable),
             on_damage: self.on_damage.or(file.on_damage),
             retention: self.retention.or(file.retention),
+            pointer_retention: self.pointer_retention.or(file.pointer_retention),
             archive: self.archive || file.archive,
+            sweep_after: self.sweep_after.or(file.sweep_after),
             window: self.window.or(file.window),
             window_bytes: self.window_bytes.or(file.window_bytes),
             confirm_timeout: self.confirm_timeout.or(file.confirm_timeout),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lapin::uri::AMQPUri;
 use zoutbox_format::limits::MAX_POINTED;
-use zoutbox_relay_core::{LaneOptions, OnDamage, OnUndeliverable, Rules, RunOptions};
+use zoutbox_relay_core::{LaneOptions, Mode, OnDamage, OnUndeliverable, Rules, RunOptions};
 use zoutbox_storage::System;
 
 use crate::amqp::AmqpSettings;
@@ -170,12 +170,18 @@ pub fn engine(options: &Options) -> Result<EngineOptions, RelayError> {
         },
         ..defaults
     };
-    let keep = span(options.retention, Duration::from_hours(1));
+    let retention = Retention {
+        keep: span(options.retention, Duration::from_hours(1)),
+        archive: options.archive,
+        pointers: publishes_pointers(options),
+        keep_pointed: span(options.pointer_retention, Duration::from_hours(24)),
+        sweep_after: span(options.sweep_after, Duration::from_hours(24)),
+    };
     Ok(EngineOptions {
         lane,
         publish: publish(options)?,
         window,
-        retention: Retention { keep, archive: options.archive },
+        retention,
         once: options.once,
         report_every: span(options.report_interval, Duration::from_secs(10)),
         poll_rate,
@@ -204,6 +210,11 @@ fn publish(options: &Options) -> Result<RunOptions, RelayError> {
         .ok_or_else(|| invalid("--batch-bytes", &format!("must be at least 1 and at most {MAX_POINTED}")))?;
     let linger = span(options.batch_linger, defaults.linger);
     Ok(RunOptions { rules: Arc::new(Rules::new(rules)), records, bytes, linger })
+}
+
+/// Whether any topic may be published as pointers; who says how long to keep what pointers lead to has some elsewhere.
+fn publishes_pointers(options: &Options) -> bool {
+    options.pointer_retention.is_some() || options.publish.iter().any(|rule| rule.mode != Mode::Inline)
 }
 
 fn span(option: Option<Span>, default: Duration) -> Duration {

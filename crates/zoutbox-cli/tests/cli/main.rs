@@ -8,6 +8,8 @@ mod bad_input;
 #[cfg(test)]
 mod cat;
 #[cfg(test)]
+mod consumers;
+#[cfg(test)]
 mod doctor;
 #[cfg(test)]
 mod doorbell;

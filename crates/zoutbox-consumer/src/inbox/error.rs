@@ -38,6 +38,15 @@ pub enum InboxError {
         /// The identity.
         identity: Box<Identity>,
     },
+    /// Numbers that no database keeps as they are, and no writer comes to.
+    #[error("{identity}: epochs and sequences above 2^63 can't be parked")]
+    TooHigh {
+        /// The identity.
+        identity: Box<Identity>,
+    },
+    /// Records of several writers can't share a transaction.
+    #[error("{0} is of another writer or share than the records that it should be applied with")]
+    Mixed(Box<Identity>),
     /// The record lies at or below what the inbox still remembers exactly: it may or may not have been applied. Applying it could
     /// apply it twice, and passing it by could lose it, so a person decides. It happens after more gaps than [`Options::most_runs`].
     ///
@@ -150,7 +159,11 @@ impl InboxError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::ConsumerName(_) | Self::MostRuns(_) | Self::Zero { .. } => ErrorKind::Invalid,
+            Self::ConsumerName(_)
+            | Self::MostRuns(_)
+            | Self::Zero { .. }
+            | Self::TooHigh { .. }
+            | Self::Mixed(_) => ErrorKind::Invalid,
             Self::Forgotten { .. } | Self::TransactionEnded { .. } => ErrorKind::Unknown,
             Self::State { source: WindowError::Newer(_), .. }
             | Self::Newer { .. }

@@ -1,4 +1,4 @@
-//! States in a PostgreSQL database, beside the tables of the effects. The same two tables as in SQLite.
+//! States in a PostgreSQL database, beside the tables of the effects. The same tables as in SQLite.
 //!
 //! # Why the blocking client
 //!
@@ -20,7 +20,8 @@ use std::time::Duration;
 use zoutbox_storage::ErrorKind;
 
 use super::error::SCHEMA_VERSION;
-use super::{ApplyError, InboxError, Opened, Row, Store, Work};
+use super::parked::{head, signed};
+use super::{ApplyError, Head, InboxError, Opened, Park, Parked, Row, Saved, Store, Work};
 
 /// A server that can't be reached, or has gone silent, must not hold a consumer for ever.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -41,9 +42,24 @@ const SCHEMA: &str = "
         state bytea NOT NULL,
         PRIMARY KEY (consumer, share, writer)
     ) WITH (fillfactor = 50);";
+/// Of the same version: who does not know it never looks at it, so it is added to databases that were made before there was parking.
+const PARKED_TABLE: &str = "
+    CREATE TABLE IF NOT EXISTS zoutbox_inbox_parked (
+        consumer text NOT NULL,
+        share bytea NOT NULL,
+        writer text NOT NULL,
+        key bytea NOT NULL,
+        epoch bigint NOT NULL,
+        sequence bigint NOT NULL,
+        segment bigint,
+        reason text NOT NULL,
+        parked_ms bigint NOT NULL,
+        PRIMARY KEY (consumer, share, writer, key, epoch, sequence)
+    );";
 /// From `pg_class`, since only the use of a table makes a session hear of tables that others have made in the meantime.
 const TABLES: &str = "SELECT count(*) FROM pg_catalog.pg_class \
     WHERE oid IN (to_regclass('zoutbox_inbox_schema'), to_regclass('zoutbox_inbox'))";
+const HAS_PARKED_TABLE: &str = "SELECT to_regclass('zoutbox_inbox_parked') IS NOT NULL";
 /// Two that make tables at once would both find that there are none. The number is `zoutbox` in ASCII.
 const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(34464399462920056)";
 const KNOWN: &str = "SELECT EXISTS (SELECT 1 FROM zoutbox_inbox WHERE consumer = $1)";
@@ -54,6 +70,21 @@ const FIRST: &str = "INSERT INTO zoutbox_inbox (consumer, share, writer, state) 
     ON CONFLICT (consumer, share, writer) DO NOTHING";
 const SAVE: &str = "UPDATE zoutbox_inbox SET state = $4 \
     WHERE consumer = $1 AND share = $2 AND writer = $3 AND pg_current_xact_id()::text = $5";
+/// A statement of its own, behind the one that locks: what is read by one that has waited for a lock is partly from before the wait.
+const ANY_PARKED: &str = "SELECT EXISTS (SELECT 1 FROM zoutbox_inbox_parked \
+    WHERE consumer = $1 AND share = $2 AND writer = $3)";
+const HEADS: &str = "SELECT asked.index, head.epoch, head.sequence, head.segment \
+    FROM unnest($4::bytea[]) WITH ORDINALITY AS asked (key, index), \
+    LATERAL (SELECT epoch, sequence, segment FROM zoutbox_inbox_parked \
+        WHERE consumer = $1 AND share = $2 AND writer = $3 AND key = asked.key \
+        ORDER BY epoch, sequence LIMIT 1) AS head";
+const PARK: &str = "INSERT INTO zoutbox_inbox_parked \
+    (consumer, share, writer, key, epoch, sequence, segment, reason, parked_ms) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
+const UNPARK: &str = "DELETE FROM zoutbox_inbox_parked \
+    WHERE consumer = $1 AND share = $2 AND writer = $3 AND key = $4 AND epoch = $5 AND sequence = $6";
+const PARKED: &str = "SELECT share, writer, epoch, sequence, segment, reason, parked_ms \
+    FROM zoutbox_inbox_parked WHERE consumer = $1 ORDER BY share, writer COLLATE \"C\", epoch, sequence";
 
 /// Makes a connection.
 type Connect = Box<dyn FnMut() -> Result<Client, postgres::Error> + Send>;
@@ -71,6 +102,7 @@ struct Session {
     client: Client,
     load: postgres::Statement,
     save: postgres::Statement,
+    any_parked: postgres::Statement,
 }
 
 impl std::fmt::Debug for PostgresStore {
@@ -139,7 +171,9 @@ impl PostgresStore {
         client.batch_execute(SESSION).map_err(failed("prepare the connection"))?;
         let version = schema(&mut client).map_err(failed("read or make the inbox's tables"))?;
         match version {
-            Some(SCHEMA_VERSION) => {}
+            Some(SCHEMA_VERSION) => {
+                add_what_came_later(&mut client).map_err(failed("make the inbox's tables"))?;
+            }
             Some(found) if found > SCHEMA_VERSION => {
                 return Err(InboxError::Newer { database: database.clone(), found, known: SCHEMA_VERSION });
             }
@@ -150,7 +184,8 @@ impl PostgresStore {
         }
         let load = client.prepare(LOAD).map_err(failed("read the inbox"))?;
         let save = client.prepare(SAVE).map_err(failed("read the inbox"))?;
-        Ok(Session { client, load, save })
+        let any_parked = client.prepare(ANY_PARKED).map_err(failed("read what is parked"))?;
+        Ok(Session { client, load, save, any_parked })
     }
 }
 
@@ -173,6 +208,16 @@ fn schema(client: &mut Client) -> Result<Option<i64>, postgres::Error> {
     version.map(|row| row.try_get(0)).transpose()
 }
 
+fn add_what_came_later(client: &mut Client) -> Result<(), postgres::Error> {
+    if client.query_one(HAS_PARKED_TABLE, &[])?.try_get(0)? {
+        return Ok(());
+    }
+    let mut transaction = client.transaction()?;
+    transaction.batch_execute(ONE_AT_A_TIME)?;
+    transaction.batch_execute(PARKED_TABLE)?;
+    transaction.commit()
+}
+
 impl Store for PostgresStore {
     type Transaction<'a> = Transaction<'a>;
 
@@ -186,15 +231,34 @@ impl Store for PostgresStore {
         Ok(if known { Opened::Existing } else { Opened::Empty })
     }
 
-    fn transact<T, E>(
+    const ROLLS_BACK: bool = true;
+
+    fn parked(&mut self, consumer: &str) -> Result<Vec<Parked>, InboxError> {
+        let database = self.database.clone();
+        let rows = self.client()?.query(PARKED, &[&consumer]);
+        let parked = |row: &postgres::Row| {
+            let (share, writer): (&[u8], &str) = (row.try_get(0)?, row.try_get(1)?);
+            let place = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+            Ok(Parked::from_row((share, writer), place, (row.try_get(5)?, row.try_get(6)?)))
+        };
+        let all: Result<Vec<Option<Parked>>, postgres::Error> =
+            rows.and_then(|rows| rows.iter().map(parked).collect());
+        let doing = "read what is parked";
+        let all = all.map_err(|source| InboxError::Postgres { database: database.clone(), doing, source })?;
+        let what = "a row of what is parked is not what was written";
+        all.into_iter().collect::<Option<_>>().ok_or(InboxError::Damaged { database, what })
+    }
+
+    fn transact<'k, T, E>(
         &mut self,
         row: &Row<'_>,
-        work: impl FnOnce(Option<Vec<u8>>, &mut Transaction<'_>) -> Result<Work<T>, ApplyError<E>>,
+        keys: &[&'k [u8]],
+        work: impl FnOnce(Saved, &mut Transaction<'_>) -> Result<Work<'k, T>, ApplyError<E>>,
     ) -> Result<Option<T>, ApplyError<E>> {
         let name = self.database.clone();
         let database = &name;
         let failed = |doing| move |source| InboxError::Postgres { database: database.clone(), doing, source };
-        let Session { client, load, save } = self.session()?;
+        let Session { client, load, save, any_parked } = self.session()?;
         let mut transaction = client
             .build_transaction()
             .isolation_level(IsolationLevel::ReadCommitted)
@@ -202,23 +266,91 @@ impl Store for PostgresStore {
             .start()
             .map_err(failed("begin a transaction"))?;
         let locked = lock(&mut transaction, load, row).map_err(failed("read the inbox"))?;
-        let Some((saved, number)) = locked else {
+        let Some((state, number)) = locked else {
             let what = "a row of the inbox vanished while it was locked";
             return Err(InboxError::Damaged { database: name, what }.into());
         };
-        let saved = (!saved.is_empty()).then_some(saved);
+        let heads = heads(&mut transaction, any_parked, row, keys).map_err(failed("read what is parked"))?;
+        let Some(heads) = heads else {
+            let what = "a row of what is parked is not what was written";
+            return Err(InboxError::Damaged { database: name, what }.into());
+        };
+        let state = (!state.is_empty()).then_some(state);
         // Every way out from here that does not commit drops the transaction, which rolls it back.
-        let Work::Save { state, value } = work(saved, &mut transaction)? else { return Ok(None) };
-        let (share, writer) = (row.share.as_bytes().as_slice(), row.writer.as_str());
-        let saved = transaction
-            .execute(save, &[&row.consumer, &share, &writer, &state, &number])
-            .map_err(failed("mark the record as applied"))?;
-        if saved != 1 {
-            return Err(InboxError::TransactionEnded { database: name }.into());
-        }
+        let value = match work(Saved { state, heads }, &mut transaction)? {
+            Work::Nothing => return Ok(None),
+            Work::Save { state, unpark: parked, value } => {
+                let (share, writer) = (row.share.as_bytes().as_slice(), row.writer.as_str());
+                let saved = transaction
+                    .execute(save, &[&row.consumer, &share, &writer, &state, &number])
+                    .map_err(failed("mark the record as applied"))?;
+                if saved != 1 {
+                    return Err(InboxError::TransactionEnded { database: name }.into());
+                }
+                if let Some(parked) = parked {
+                    unpark(&mut transaction, row, parked)
+                        .map_err(failed("note that it is not parked any more"))?;
+                }
+                value
+            }
+            Work::Park { park: parked, value } => {
+                let new =
+                    park(&mut transaction, row, &parked).map_err(failed("note that the record is parked"))?;
+                if new == 0 {
+                    return Ok(None);
+                }
+                value
+            }
+        };
         transaction.commit().map_err(|source| uncommitted(name, source))?;
         Ok(Some(value))
     }
+}
+
+/// The lowest parked record of each order key; nothing at all if a row makes no sense.
+fn heads(
+    transaction: &mut Transaction<'_>,
+    any_parked: &postgres::Statement,
+    row: &Row<'_>,
+    keys: &[&[u8]],
+) -> Result<Option<Vec<Option<Head>>>, postgres::Error> {
+    let (share, writer) = (row.share.as_bytes().as_slice(), row.writer.as_str());
+    let mut heads = vec![None; keys.len()];
+    if keys.is_empty() || !transaction.query_one(any_parked, &[&row.consumer, &share, &writer])?.try_get(0)? {
+        return Ok(Some(heads));
+    }
+    for found in transaction.query(HEADS, &[&row.consumer, &share, &writer, &keys])? {
+        let (index, epoch, sequence, segment): (i64, i64, i64, Option<i64>) =
+            (found.try_get(0)?, found.try_get(1)?, found.try_get(2)?, found.try_get(3)?);
+        let slot = usize::try_from(index).ok().and_then(|index| heads.get_mut(index.checked_sub(1)?));
+        let (Some(slot), Some(found)) = (slot, head((epoch, sequence, segment))) else { return Ok(None) };
+        *slot = Some(found);
+    }
+    Ok(Some(heads))
+}
+
+fn park(
+    transaction: &mut Transaction<'_>,
+    row: &Row<'_>,
+    Park { key, head, reason, parked_ms }: &Park<'_>,
+) -> Result<u64, postgres::Error> {
+    let (share, writer) = (row.share.as_bytes().as_slice(), row.writer.as_str());
+    let (epoch, sequence) = (signed(head.epoch), signed(head.sequence));
+    let (segment, parked_ms) = (head.segment.map(signed), signed(*parked_ms));
+    transaction.execute(
+        PARK,
+        &[&row.consumer, &share, &writer, key, &epoch, &sequence, &segment, reason, &parked_ms],
+    )
+}
+
+fn unpark(
+    transaction: &mut Transaction<'_>,
+    row: &Row<'_>,
+    (key, head): (&[u8], Head),
+) -> Result<u64, postgres::Error> {
+    let (share, writer) = (row.share.as_bytes().as_slice(), row.writer.as_str());
+    let (epoch, sequence) = (signed(head.epoch), signed(head.sequence));
+    transaction.execute(UNPARK, &[&row.consumer, &share, &writer, &key, &epoch, &sequence])
 }
 
 /// Locks the writer's row, and reads its state and the transaction's number. The state is empty when the row is new.
@@ -255,7 +387,7 @@ pub(super) fn said(error: &postgres::Error) -> String {
 }
 
 /// What a caller can do about it.
-pub(super) fn kind(error: &postgres::Error) -> ErrorKind {
+pub(crate) fn kind(error: &postgres::Error) -> ErrorKind {
     let Some(code) = error.code() else {
         // No answer: the way to the server. An answer that can't be read, or a wrong URL, is no such thing.
         let broken = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());

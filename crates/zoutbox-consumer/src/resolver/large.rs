@@ -43,6 +43,24 @@ impl<'a> Large<'a> {
         &self.reference
     }
 
+    /// The segment that holds the payload's record, and with which the payload goes; `None` if it is not there any more. Of an inline message
+    /// it is looked for in the names of the writer's segments. Blocks.
+    ///
+    /// # Errors
+    /// [`ResolveError::Storage`] and [`ResolveError::ShareGone`] when the share can't be read.
+    pub fn segment(&self) -> Result<Option<SegmentId>, ResolveError> {
+        if self.segment.is_some() {
+            return Ok(self.segment);
+        }
+        let (layout, writer) = (&self.ground.below, &self.record.writer);
+        let live = self.ground.segments(&layout.writer(writer))?;
+        let archived = self.ground.segments(&layout.archive(writer))?;
+        self.ground.is_still_there()?;
+        let at = SegmentId { epoch: self.record.epoch, first_sequence: self.record.sequence };
+        let before = live.iter().chain(&archived).map(|name| name.id).filter(|id| *id <= at).max();
+        Ok(before.filter(|id| id.epoch == at.epoch))
+    }
+
     /// Opens it for reading from the front. Blocks, as reading does.
     ///
     /// # Errors

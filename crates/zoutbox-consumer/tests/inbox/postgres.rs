@@ -124,6 +124,19 @@ fn an_acknowledged_transaction_is_durable_whatever_the_database_defaults_to() {
 }
 
 #[test]
+fn a_database_from_before_there_was_parking_keeps_what_it_remembers() {
+    let ground = Server::new();
+    let apply = |inbox: &mut Inbox<PostgresStore>| {
+        inbox.apply(&record("orders/1/1"), |tx| ground.effect(tx, "orders/1/1")).unwrap()
+    };
+    assert_eq!(apply(&mut ground.inbox()), Applied::Now(()));
+    ground.client().batch_execute("DROP TABLE zoutbox_inbox_parked").unwrap();
+    let mut inbox = ground.inbox();
+    assert_eq!(apply(&mut inbox), Applied::Duplicate);
+    assert_eq!(inbox.parked().unwrap(), []);
+}
+
+#[test]
 fn what_is_wrong_with_a_database_is_told_apart() {
     let ground = Server::new();
     drop(ground.inbox());

@@ -5,7 +5,9 @@ use std::io::{Seek, SeekFrom, Write};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
-use zoutbox_consumer::{Applied, ApplyError, ErrorKind, Inbox, InboxError, Opened, SqliteStore};
+use zoutbox_consumer::{
+    Applied, ApplyError, ErrorKind, Inbox, InboxError, Opened, OrderKey, SqliteStore, Unkeyed,
+};
 
 use crate::ground::{Failed, Ground, Sqlite, record};
 
@@ -78,6 +80,37 @@ fn tables_of_a_newer_zoutbox_or_without_a_version_are_refused_by_name() {
         ground.connection().execute_batch(damage).unwrap();
         assert_eq!(SqliteStore::open(&ground.path()).err().unwrap().kind(), ErrorKind::Corrupt, "{damage}");
     }
+}
+
+#[test]
+fn a_database_from_before_there_was_parking_keeps_what_it_remembers() {
+    let ground = Sqlite::new();
+    assert_eq!(ground.inbox().apply(&record("orders/1/1"), nothing).unwrap(), Applied::Now(()));
+    ground.connection().execute_batch("DROP TABLE zoutbox_inbox_parked").unwrap();
+    let mut inbox = ground.inbox();
+    assert_eq!(inbox.apply(&record("orders/1/1"), nothing).unwrap(), Applied::Duplicate);
+    assert_eq!(inbox.parked().unwrap(), []);
+}
+
+#[test]
+fn what_follows_an_effect_that_ends_the_transaction_does_not_run() {
+    let ground = Sqlite::new();
+    let mut inbox = ground.inbox();
+    let of = |id: &str| (record(id), OrderKey::of(None, &record(id).record, Unkeyed::Independent));
+    let all: Vec<_> = (1..=4).map(|n| of(&format!("orders/1/{n}"))).collect();
+    let mut ran = Vec::new();
+    let refused = inbox.apply_all(&all, |index, tx| {
+        ran.push(index);
+        if index == 1 {
+            tx.execute_batch("COMMIT")
+        } else {
+            tx.execute("INSERT INTO effects VALUES ('x')", []).map(drop)
+        }
+    });
+    let Err(ApplyError::Inbox(error)) = refused else { panic!("{refused:?}") };
+    assert!(matches!(error, InboxError::TransactionEnded { .. }), "{error}");
+    assert!(error.to_string().contains("inbox.db"), "{error}");
+    assert_eq!(ran, [0, 1]);
 }
 
 #[test]

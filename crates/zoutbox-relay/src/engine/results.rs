@@ -42,13 +42,12 @@ impl<P: Publisher> Engine<P> {
                 let failed = result.map_err(|e| slot.complain(format!("a report can't be written: {e}")));
                 slot.lane.handle(failed.map_or(Input::QuarantineFailed, |()| Input::Quarantined), now);
             }
-            Done::Removed { lane, reclaim, result } => {
-                let Some(slot) = self.slots.get_mut(lane) else { return };
-                slot.reclaim = Some(reclaim);
-                match result {
-                    Ok(segments) => self.report.removed += segments,
-                    Err(error) => slot.complain(format!("segments can't be removed: {error}")),
+            Done::Looked(looked) => self.looked(looked, now),
+            Done::Removed { lane, upkeep, result, swept } => {
+                if let Some(slot) = self.slots.get_mut(lane) {
+                    slot.upkeep = Some(*upkeep);
                 }
+                self.removed(lane, result, swept, now);
             }
         }
     }

@@ -3,11 +3,12 @@
 use zoutbox_format::checkpoint::Position;
 use zoutbox_format::{RecordId, WriterId};
 use zoutbox_reader::Damage;
-use zoutbox_relay_core::{Key, Lane, LaneOptions, Reclaim};
+use zoutbox_relay_core::{Key, Lane, LaneOptions};
 
 use super::source::{ReadOrder, Source};
-use super::waits::Halt;
+use super::waits::{Halt, Wait};
 use crate::publisher::{Content, Undeliverable};
+use crate::upkeep::Upkeep;
 
 /// Who reads: with the slot, or away on a thread. There is never more than one for a lane.
 pub(super) enum Reader {
@@ -25,8 +26,10 @@ pub(super) struct Slot {
     pub(super) damage: Option<Damage>,
     /// What the lane halted at last: at most one record, and one damage.
     pub(super) halts: Vec<Halt>,
-    /// Away while a removal is going on.
-    pub(super) reclaim: Option<Reclaim>,
+    /// Away while something is removed or swept.
+    pub(super) upkeep: Option<Upkeep>,
+    /// Why more is kept of it than was asked for.
+    pub(super) kept: Vec<Wait>,
     pub(super) stopped: bool,
     /// The last error that was told, so that trying again does not repeat it.
     pub(super) complaint: String,
@@ -35,12 +38,13 @@ pub(super) struct Slot {
 impl Slot {
     pub(super) fn new(writer: WriterId, options: LaneOptions, start: Option<Position>) -> Self {
         Self {
+            upkeep: Some(Upkeep::new(writer.clone())),
+            kept: Vec::new(),
             writer,
             lane: Lane::new(options, start),
             reader: Reader::Here(None),
             damage: None,
             halts: Vec::new(),
-            reclaim: Some(Reclaim::new()),
             stopped: false,
             complaint: String::new(),
         }

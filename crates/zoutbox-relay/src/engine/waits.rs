@@ -70,8 +70,13 @@ impl Slot {
         self.halts.push(Halt { key, wait });
     }
 
+    /// What it waits for, and what is kept of it that could go.
+    pub(super) fn waits(&self) -> impl Iterator<Item = Wait> {
+        self.halts().chain(self.kept.iter().cloned())
+    }
+
     /// What the lane is halted at.
-    pub(super) fn halts(&self) -> impl Iterator<Item = Wait> {
+    fn halts(&self) -> impl Iterator<Item = Wait> {
         let holds = |halt: &&Halt| match halt.key {
             Some(key) => self.lane.halted_at() == Some(key),
             None => self.lane.is_halted_by_damage(),
