@@ -1,10 +1,11 @@
 //! The whole way of a record: appended, relayed, through the broker, resolved and checked. Each step is a process of its own.
 //!
 //! ```text
-//!   produce ──▶ share ──▶ zoutbox-relay ──▶ RabbitMQ ──▶ follow
-//!                 └──────────────────── pointers lead to ──┘
+//!   produce ──▶ share ──▶ zoutbox-relay ──▶ RabbitMQ ──▶ follow, or consume
+//!                 └──────────────────── pointers lead to ───┘
 //! ```
 
+pub(crate) mod consume;
 pub(crate) mod follow;
 pub(crate) mod produce;
 

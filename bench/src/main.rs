@@ -24,14 +24,15 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser as _;
 
 use crate::cli::{
-    BacklogArgs, Cli, Command, EndToEndArgs, FlowArgs, InboxArgs, LatencyArgs, StartArgs, ThroughputArgs,
+    BacklogArgs, Cli, Command, EndToEndArgs, FlowArgs, InboxArgs, LargeArgs, LatencyArgs, StartArgs,
+    ThroughputArgs,
 };
-use crate::measure::{end_to_end, latency, relay_backlog, relay_start, throughput};
+use crate::measure::end_to_end::{Side, Way};
+use crate::measure::{end_to_end, inbox_size, large, latency, relay_backlog, relay_start, throughput};
 use crate::relay::Broker;
 use crate::side::AppendSide;
-use crate::sides::{
-    Bare, OkayWal, Postgres, PostgresApply, RaftEngine, Sqlite, SqliteApply, Tasks, Threads, Way,
-};
+use crate::sides::inbox::{PostgresApply, SIDES, SqliteApply};
+use crate::sides::{Bare, OkayWal, Postgres, RaftEngine, Sqlite, Tasks, Threads};
 
 fn main() -> Result<()> {
     match Cli::parse().command {
@@ -41,9 +42,11 @@ fn main() -> Result<()> {
         Command::RelayStart(args) => relay_start(&args),
         Command::Inbox(args) => inbox(&args),
         Command::EndToEnd(args) => end_to_end(&args),
+        Command::Large(args) => large(&args),
         Command::BarePublish(args) => relay::bare::run(&args),
         Command::Produce(args) => flow::produce::run(&args),
         Command::Follow(args) => flow::follow::run(&args),
+        Command::Consume(args) => flow::consume::run(&args),
     }
 }
 
@@ -83,15 +86,20 @@ fn append_throughput(args: &ThroughputArgs) -> Result<()> {
 
 fn inbox(args: &InboxArgs) -> Result<()> {
     let turn = turn(args.seconds, args.rounds)?;
-    let sides = [Way::Effect, Way::Ids, Way::Inbox].map(|way| -> [Box<dyn AppendSide>; 2] {
-        [Box::new(SqliteApply::new(way)), Box::new(PostgresApply::new(way, &args.postgres_user))]
-    });
-    let sides = chosen(sides.into_iter().flatten().collect(), &args.sides.sides)?;
+    let user = &args.postgres_user;
+    let sqlite = SIDES.map(|(way, many)| -> Box<dyn AppendSide> { Box::new(SqliteApply::new(way, many)) });
+    let postgres =
+        SIDES.map(|(way, many)| -> Box<dyn AppendSide> { Box::new(PostgresApply::new(way, many, user)) });
+    let sides = chosen(sqlite.into_iter().chain(postgres).collect(), &args.sides.sides)?;
     let work = work_dir(args.sides.common.dir.as_deref())?;
     print!("{}", machine::describe(work.path())?);
     let plan = throughput::Plan { callers: 1, rounds: args.rounds, turn };
     let measured = throughput::run(sides, work.path(), &payload(args.sides.common.record_bytes), &plan);
-    print!("{}", report::inbox(&measured, &plan));
+    print!("{}", report::inbox::applies(&measured, &plan));
+    if args.size_records > 0 {
+        let sizes = inbox_size::run(args.size_records, work.path(), user)?;
+        print!("{}", report::inbox::sizes(&sizes));
+    }
     work.close().context("removing what was written")
 }
 
@@ -131,17 +139,24 @@ fn relay_start(args: &StartArgs) -> Result<()> {
 
 fn end_to_end(args: &EndToEndArgs) -> Result<()> {
     let sides = [
-        (end_to_end::Way::Inline, args.inline_records),
-        (end_to_end::Way::Pointer, args.pointer_records),
-        (end_to_end::Way::Batch, args.batch_records),
+        Side { way: Way::Inline, inbox: false, records: args.inline_records },
+        Side { way: Way::Pointer, inbox: false, records: args.pointer_records },
+        Side { way: Way::Batch, inbox: false, records: args.batch_records },
+        Side { way: Way::Inline, inbox: true, records: args.inline_inbox_records },
+        Side { way: Way::Batch, inbox: true, records: args.batch_inbox_records },
     ];
-    let sides = sides.into_iter().filter(|(_, records)| *records > 0);
     let plan = end_to_end::Plan {
-        sides: sides.map(|(way, records)| end_to_end::Side { way, records }).collect(),
+        sides: sides.into_iter().filter(|side| side.records > 0).collect(),
         record_bytes: args.record_bytes,
+        rounds: args.flow.rounds,
+        warm: 1000,
+        writers: args.flow.writers.into(),
         tasks: args.tasks.into(),
         burst: args.burst.into(),
-        ..flow_plan(&args.flow)
+        prefetch: args.prefetch,
+        window: args.window.into(),
+        files: false,
+        relay_options: args.flow.relay_option.clone(),
     };
     with_broker(args.flow.relay.clone(), args.flow.dir.as_deref(), |relay, broker, work| {
         let measured = end_to_end::run(&plan, relay, broker, work)?;
@@ -150,18 +165,19 @@ fn end_to_end(args: &EndToEndArgs) -> Result<()> {
     })
 }
 
-fn flow_plan(args: &FlowArgs) -> end_to_end::Plan {
-    end_to_end::Plan {
-        sides: Vec::new(),
-        record_bytes: 0,
-        rounds: args.rounds,
-        writers: args.writers.into(),
-        tasks: 1,
-        burst: 1,
-        prefetch: args.prefetch,
-        window: args.window.into(),
-        relay_options: args.relay_option.clone(),
-    }
+fn large(args: &LargeArgs) -> Result<()> {
+    let FlowArgs { rounds, writers, relay_option, .. } = &args.flow;
+    let plans = large::plans(args.mebibytes, *rounds, (*writers).into(), relay_option)?;
+    with_broker(args.flow.relay.clone(), args.flow.dir.as_deref(), |relay, broker, work| {
+        print!("{}", report::flow::large_head(args.mebibytes, *rounds, &broker.version()?));
+        for plan in &plans {
+            let work = work.join(plan.record_bytes.to_string());
+            std::fs::create_dir(&work).context("making a directory")?;
+            let measured = end_to_end::run(plan, relay, broker, &work)?;
+            print!("{}", report::flow::large(&measured, plan));
+        }
+        Ok(())
+    })
 }
 
 /// Finds the relay, starts a broker, measures, and removes everything again.

@@ -2,6 +2,8 @@
 //! dropped.
 
 pub(crate) mod end_to_end;
+pub(crate) mod inbox_size;
+pub(crate) mod large;
 pub(crate) mod latency;
 pub(crate) mod relay_backlog;
 pub(crate) mod relay_start;

@@ -1,6 +1,7 @@
 //! Turns what was seen into tables. A side that could not be measured keeps its row and says why.
 
 pub(crate) mod flow;
+pub(crate) mod inbox;
 pub(crate) mod relay;
 
 use std::time::Duration;
@@ -47,27 +48,6 @@ pub(crate) fn throughput(all: &[Measured<f64>], plan: &throughput::Plan) -> Stri
     )
 }
 
-/// The table of `inbox`: each side beside the effect alone in the same database.
-pub(crate) fn inbox(all: &[Measured<f64>], plan: &throughput::Plan) -> String {
-    let heads = ["applies/s", "lowest", "highest", "/effect"];
-    let body = table_of(&heads, all, |name, seen| {
-        let median = percentile(seen, 50)?;
-        let (database, _) = name.split_once('-')?;
-        let effect = reference(all, &format!("{database}-effect"), |seen| percentile(seen, 50));
-        Some(vec![
-            format!("{median:.0}"),
-            format!("{:.0}", percentile(seen, 0)?),
-            format!("{:.0}", percentile(seen, 100)?),
-            ratio(median, effect),
-        ])
-    });
-    let seconds = plan.turn.as_secs_f64();
-    format!(
-        "one record a transaction, {} rounds of {seconds:.2} s a side, medians of rounds\n\n{body}",
-        plan.rounds
-    )
-}
-
 fn reference<T>(all: &[Measured<T>], name: &str, value: impl Fn(&[T]) -> Option<f64>) -> Option<f64> {
     all.iter().find(|side| side.name() == name).and_then(|side| value(side.seen().as_ref().ok()?))
 }
@@ -108,7 +88,7 @@ fn table_of<T>(
 }
 
 fn line(name: &str, cells: &str) -> String {
-    format!("{}\n", format!("{name:<16}{cells}").trim_end())
+    format!("{}\n", format!("{name:<20}{cells}").trim_end())
 }
 
 fn cells<const N: usize>(values: &[impl AsRef<str>; N]) -> String {

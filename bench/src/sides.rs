@@ -1,7 +1,7 @@
 //! The sides. Each says in its module how it was seen to sync: a comparison with something that does not is worthless.
 
 mod bare;
-mod inbox;
+pub(crate) mod inbox;
 mod okaywal;
 mod postgres;
 mod raft_engine;
@@ -9,7 +9,6 @@ mod sqlite;
 mod zoutbox;
 
 pub(crate) use self::bare::{BARE_GROWING, BARE_ZEROED, Bare};
-pub(crate) use self::inbox::{PostgresApply, SqliteApply, Way};
 pub(crate) use self::okaywal::OkayWal;
 pub(crate) use self::postgres::Postgres;
 pub(crate) use self::raft_engine::RaftEngine;

@@ -4,10 +4,13 @@ use std::collections::HashMap;
 use std::io::Read;
 
 use anyhow::{Context as _, Result, ensure};
-use zoutbox_consumer::{Payload, Records};
+use zoutbox_consumer::{Payload, Records, Resolved};
 use zoutbox_format::{Sequence, WriterId};
 
 use super::CHECKSUM;
+
+/// The first record of a writer.
+const FIRST: Sequence = Sequence::new(1);
 
 /// What was checked so far.
 #[derive(Debug, Default)]
@@ -23,22 +26,37 @@ impl Checker {
     /// Checks the records of one message, which are all of one writer.
     pub(super) fn check(&mut self, records: &Records) -> Result<()> {
         let first = records.get(0).context("a message without records")?.identity.record;
-        let next = self.next.entry(first.writer).or_insert(Sequence::new(1));
+        let next = self.next.entry(first.writer).or_insert(FIRST);
         for record in records.iter() {
-            let id = record.identity.record;
-            ensure!(id.sequence == *next, "{id} came where {next} follows");
-            *next = next.next();
-            let sound = match record.payload {
-                Payload::Bytes(payload) => is_sound(payload),
-                Payload::Large(large) => {
-                    is_sound_stream(large.open().context("opening a payload")?, &mut self.buffer)?
-                }
-            };
-            ensure!(sound, "the payload of {id} is not the one that was appended");
+            check(&record, next, &mut self.buffer)?;
             self.records += 1;
         }
         Ok(())
     }
+
+    /// Checks one record.
+    pub(super) fn check_one(&mut self, record: &Resolved<'_>) -> Result<()> {
+        let writer = &record.identity.record.writer;
+        if !self.next.contains_key(writer) {
+            self.next.insert(writer.clone(), FIRST);
+        }
+        let next = self.next.get_mut(writer).context("a writer that was just seen")?;
+        check(record, next, &mut self.buffer)?;
+        self.records += 1;
+        Ok(())
+    }
+}
+
+fn check(record: &Resolved<'_>, next: &mut Sequence, buffer: &mut Vec<u8>) -> Result<()> {
+    let id = &record.identity.record;
+    ensure!(id.sequence == *next, "{id} came where {next} follows");
+    *next = next.next();
+    let sound = match &record.payload {
+        Payload::Bytes(payload) => is_sound(payload),
+        Payload::Large(large) => is_sound_stream(large.open().context("opening a payload")?, buffer)?,
+    };
+    ensure!(sound, "the payload of {id} is not the one that was appended");
+    Ok(())
 }
 
 /// Whether a payload is as it was when it was stamped.

@@ -41,11 +41,11 @@ pub(crate) struct FollowArgs {
 }
 
 impl FollowArgs {
-    /// The command that starts the consumer with them.
-    pub(crate) fn command(&self) -> Result<Command> {
+    /// The command that starts the consumer of this name with them.
+    pub(crate) fn command(&self, name: &str) -> Result<Command> {
         let Self { amqp, root, prefetch, warm, records } = self;
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["follow", "--amqp", amqp]).arg("--root").arg(root);
+        command.args([name, "--amqp", amqp]).arg("--root").arg(root);
         command.args(["--prefetch", &prefetch.to_string()]);
         command.args(["--warm", &warm.to_string(), "--records", &records.to_string()]);
         Ok(command)

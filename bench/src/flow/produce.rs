@@ -46,6 +46,9 @@ pub(crate) struct ProduceArgs {
     /// Bytes on the share that are not confirmed yet, at most, for each writer
     #[arg(long)]
     pub(crate) unconfirmed: u64,
+    /// Each payload goes to a file of its own, as large ones do
+    #[arg(long)]
+    pub(crate) files: bool,
 }
 
 impl ProduceArgs {
@@ -64,6 +67,9 @@ impl ProduceArgs {
         ];
         for (name, number) in numbers {
             command.args([name, &number.to_string()]);
+        }
+        if self.files {
+            command.arg("--files");
         }
         Ok(command)
     }
@@ -94,7 +100,12 @@ async fn append_all(args: &ProduceArgs, writers: &[Arc<Writer>], tasks: usize, r
     let writers = writers.iter().cycle();
     for (task, writer) in (0..all).zip(writers) {
         let share = records / all + u64::from(task < records % all);
-        running.spawn(append(Arc::clone(writer), share, args.burst, args.record_bytes));
+        let (writer, burst, bytes) = (Arc::clone(writer), args.burst, args.record_bytes);
+        if args.files {
+            running.spawn_blocking(move || append_files(&writer, share, bytes));
+        } else {
+            running.spawn(append(writer, share, burst, bytes));
+        }
     }
     while let Some(task) = running.join_next().await {
         task.context("a task failed")??;
@@ -113,6 +124,18 @@ async fn append(writer: Arc<Writer>, records: u64, burst: usize, record_bytes: u
         }
     }
     durable(&mut tickets).await
+}
+
+/// Payloads beyond the writer's threshold go to files: each is durable before the next one is begun.
+fn append_files(writer: &Writer, records: u64, record_bytes: u32) -> Result<()> {
+    let record = Record::new(QUEUE, Vec::new());
+    let mut payload = crate::payload(record_bytes);
+    for number in 0..records {
+        stamp(&mut payload, number);
+        let ticket = writer.append_payload(&record, payload.as_slice()).context("appending a payload")?;
+        ticket.wait().context("waiting for a ticket")?;
+    }
+    Ok(())
 }
 
 /// Waits without holding the thread while too much is unconfirmed.

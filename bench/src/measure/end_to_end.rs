@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use zoutbox_storage::{Share, System};
 
+use crate::flow::consume::ConsumeArgs;
 use crate::flow::follow::FollowArgs;
 use crate::flow::produce::ProduceArgs;
 use crate::flow::{DONE, READY, WARM};
@@ -15,8 +16,6 @@ use crate::process;
 use crate::relay::bare::BareArgs;
 use crate::relay::{Broker, relay_command};
 
-/// Records that make connections, files and caches ready before anything is measured, for each writer.
-const WARM_UP: u64 = 1000;
 /// A deleted queue leaves work behind; the broker gets this long for it.
 const SETTLE: Duration = Duration::from_secs(3);
 /// So much of what is to be appended may be unconfirmed at most: then everything runs at the same time until nearly the end.
@@ -52,7 +51,16 @@ impl Way {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Side {
     pub(crate) way: Way,
+    /// The consumer applies each record once, with an inbox.
+    pub(crate) inbox: bool,
     pub(crate) records: u64,
+}
+
+impl Side {
+    /// Its name in the table.
+    pub(crate) fn name(&self) -> String {
+        format!("{}{}", self.way.name(), if self.inbox { "+inbox" } else { "" })
+    }
 }
 
 /// How to measure.
@@ -61,11 +69,15 @@ pub(crate) struct Plan {
     pub(crate) sides: Vec<Side>,
     pub(crate) record_bytes: u32,
     pub(crate) rounds: u32,
+    /// Records that make connections, files and caches ready before anything is measured, for each writer.
+    pub(crate) warm: u64,
     pub(crate) writers: usize,
     pub(crate) tasks: usize,
     pub(crate) burst: usize,
     pub(crate) prefetch: u16,
     pub(crate) window: usize,
+    /// Payloads are files of their own.
+    pub(crate) files: bool,
     /// For the relay, besides its mode.
     pub(crate) relay_options: Vec<String>,
 }
@@ -82,7 +94,7 @@ pub(crate) struct Turn {
     pub(crate) consumer: f64,
     /// Messages that the consumer got.
     pub(crate) messages: f64,
-    /// Bytes on the sockets of the broker.
+    /// Bytes on the sockets of the broker. What went out is not known of a consumer whose connection is gone.
     pub(crate) bytes_in: f64,
     pub(crate) bytes_out: f64,
 }
@@ -93,8 +105,8 @@ pub(crate) fn run(plan: &Plan, relay: &Path, broker: &Broker, work: &Path) -> Re
     let bench = Bench { plan, relay, broker, work };
     for round in 0..plan.rounds {
         for (side, turns) in &mut all {
-            let name = side.way.name();
-            let turn = bench.turn(*side, round).with_context(|| name)?;
+            let name = side.name();
+            let turn = bench.turn(*side, round).with_context(|| name.clone())?;
             eprintln!("round {} of {}: {name} {:.0}/s", round + 1, plan.rounds, turn.rate);
             turns.push(turn);
         }
@@ -129,7 +141,7 @@ impl Bench<'_> {
     fn turn(&self, side: Side, round: u32) -> Result<Turn> {
         self.broker.fresh_queue()?;
         std::thread::sleep(SETTLE);
-        let root = self.work.join(format!("{}-{round}", side.way.name()));
+        let root = self.work.join(format!("{}-{round}", side.name()));
         Share::init(&System::real(), &root).context("making a share")?;
         let turn = self.measure(side, &root)?;
         self.broker.delete_queue()?;
@@ -160,13 +172,14 @@ impl Bench<'_> {
             consumer: by_record(after.consumer, before.consumer),
             messages: done.parse::<u64>().context("the number of messages")? as f64 / records,
             bytes_in: (bytes_in - octets.0) as f64 / records,
-            bytes_out: (bytes_out - octets.1) as f64 / records,
+            // The library's consumer has closed its connection when it is done, and nobody counts it any more.
+            bytes_out: if side.inbox { f64::NAN } else { (bytes_out - octets.1) as f64 / records },
         })
     }
 
     /// Starts everything, and has it handle some records, so that all of it is ready.
     fn start(&self, side: Side, root: &Path) -> Result<Parties> {
-        let warm = if side.way == Way::Bare { 0 } else { WARM_UP * self.plan.writers as u64 };
+        let warm = if side.way == Way::Bare { 0 } else { self.plan.warm * self.plan.writers as u64 };
         let consumer = FollowArgs {
             amqp: self.broker.url().to_owned(),
             root: root.to_owned(),
@@ -175,7 +188,13 @@ impl Bench<'_> {
             records: side.records,
         };
         let log = |name: &str| root.with_extension(name);
-        let mut consumer = Party::start(consumer.command()?, log("consumer.log"), Farewell::EndOfInput)?;
+        let database = root.with_extension("db");
+        let consumer = if side.inbox {
+            ConsumeArgs { follow: consumer, database }.command()?
+        } else {
+            consumer.command("follow")?
+        };
+        let mut consumer = Party::start(consumer, log("consumer.log"), Farewell::EndOfInput)?;
         consumer.hear(READY, || Ok(()))?;
         let relay = (side.way != Way::Bare).then(|| self.start_relay(side, root)).transpose()?;
         let producer = if side.way == Way::Bare { self.bare(side)? } else { self.producer(side, root)? };
@@ -201,13 +220,12 @@ impl Bench<'_> {
     }
 
     fn producer(&self, side: Side, root: &Path) -> Result<std::process::Command> {
-        let Plan { record_bytes, writers, tasks, burst, .. } = *self.plan;
+        let Plan { record_bytes, writers, tasks, burst, files, .. } = *self.plan;
         let bytes = side.records.saturating_mul(record_bytes.into());
         let unconfirmed = (bytes / AHEAD / writers as u64).max(LEAST_AHEAD);
         let root = root.to_owned();
-        let records = side.records;
-        ProduceArgs { root, writers, tasks, burst, warm: WARM_UP, records, record_bytes, unconfirmed }
-            .command()
+        let (warm, records) = (self.plan.warm, side.records);
+        ProduceArgs { root, writers, tasks, burst, warm, records, record_bytes, unconfirmed, files }.command()
     }
 
     fn bare(&self, side: Side) -> Result<std::process::Command> {

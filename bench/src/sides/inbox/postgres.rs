@@ -6,20 +6,21 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use ::postgres::{Client, NoTls, Statement, Transaction};
-use anyhow::{Context as _, Result, bail, ensure};
-use zoutbox_consumer::{Applied, Identity, Inbox, PostgresStore};
+use anyhow::{Context as _, Result, ensure};
+use zoutbox_consumer::{Identity, Inbox, PostgresStore};
 
-use super::{CONSUMER, Incoming, Way};
+use super::{CONSUMER, Incoming, MANY, Way, ensure_all_new, ensure_new};
 use crate::server::Server;
 use crate::side::AppendSide;
 
 const EFFECTS: &str =
     "CREATE TABLE effects (id bigserial PRIMARY KEY, sequence bigint NOT NULL, payload bytea NOT NULL)";
-const IDS: &str = "CREATE TABLE ids (id text PRIMARY KEY)";
+pub(super) const IDS: &str = "CREATE TABLE ids (id text PRIMARY KEY)";
 
 /// The `PostgreSQL` sides.
 pub(crate) struct PostgresApply {
     way: Way,
+    many: bool,
     /// Who runs the server if we are root.
     user: String,
     open: Mutex<Option<Open>>,
@@ -39,18 +40,25 @@ enum Database {
 
 impl PostgresApply {
     /// A side whose server runs as `user` if this process is root.
-    pub(crate) fn new(way: Way, user: &str) -> Self {
-        Self { way, user: user.to_owned(), open: Mutex::new(None), server: None }
+    pub(crate) fn new(way: Way, many: bool, user: &str) -> Self {
+        Self { way, many, user: user.to_owned(), open: Mutex::new(None), server: None }
     }
 }
 
 impl AppendSide for PostgresApply {
     fn name(&self) -> &'static str {
-        match self.way {
-            Way::Effect => "postgres-effect",
-            Way::Ids => "postgres-ids",
-            Way::Inbox => "postgres-inbox",
+        match (self.way, self.many) {
+            (Way::Effect, false) => "postgres-effect",
+            (Way::Ids, false) => "postgres-ids",
+            (Way::Inbox, false) => "postgres-inbox",
+            (Way::Effect, true) => "postgres-effect-100",
+            (Way::Ids, true) => "postgres-ids-100",
+            (Way::Inbox, true) => "postgres-inbox-100",
         }
+    }
+
+    fn records_per_append(&self) -> u64 {
+        if self.many { MANY } else { 1 }
     }
 
     fn open(&mut self, dir: &Path, callers: usize) -> Result<()> {
@@ -76,17 +84,25 @@ impl AppendSide for PostgresApply {
     fn append(&self, _caller: usize, payload: &[u8]) -> Result<()> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let Open { incoming, database, effect } = open.as_mut().context("not open")?;
-        let identity = incoming.next();
-        let insert = |transaction: &mut Transaction<'_>| {
+        let apply = |identity: &Identity, transaction: &mut Transaction<'_>| {
             let sequence = identity.record.sequence.get().cast_signed();
             transaction.execute(&*effect, &[&sequence, &payload]).map(drop)
         };
         match database {
-            Database::Plain { client, id } => plain(client, id.as_ref(), identity, insert),
-            Database::Inbox(inbox) => match inbox.apply(identity, insert)? {
-                Applied::Now(()) => Ok(()),
-                Applied::Duplicate => bail!("{identity} counts as applied before"),
-            },
+            Database::Plain { client, id } => {
+                let records = (0..self.records_per_append()).map(|_| incoming.next());
+                plain(client, id.as_ref(), records, apply)
+            }
+            Database::Inbox(inbox) if self.many => {
+                let records = incoming.next_many();
+                ensure_all_new(inbox.apply_all(&records, |index, transaction| {
+                    records.get(index).map_or(Ok(()), |(identity, _)| apply(identity, transaction))
+                })?)
+            }
+            Database::Inbox(inbox) => {
+                let identity = incoming.next();
+                ensure_new(&inbox.apply(&identity, |transaction| apply(&identity, transaction))?)
+            }
         }
     }
 
@@ -99,14 +115,16 @@ impl AppendSide for PostgresApply {
 fn plain(
     client: &mut Client,
     id: Option<&Statement>,
-    identity: &Identity,
-    effect: impl FnOnce(&mut Transaction<'_>) -> Result<(), ::postgres::Error>,
+    records: impl Iterator<Item = Identity>,
+    effect: impl Fn(&Identity, &mut Transaction<'_>) -> Result<(), ::postgres::Error>,
 ) -> Result<()> {
     let mut transaction = client.transaction()?;
-    if let Some(id) = id {
-        let new = transaction.execute(id, &[&identity.record.to_string()])?;
-        ensure!(new == 1, "{identity} was there before");
+    for identity in records {
+        if let Some(id) = id {
+            let new = transaction.execute(id, &[&identity.record.to_string()])?;
+            ensure!(new == 1, "{identity} was there before");
+        }
+        effect(&identity, &mut transaction)?;
     }
-    effect(&mut transaction)?;
     transaction.commit().context("committing")
 }

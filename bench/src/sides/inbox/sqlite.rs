@@ -6,21 +6,22 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use zoutbox_consumer::{Applied, Identity, Inbox, SqliteStore};
+use zoutbox_consumer::{Identity, Inbox, SqliteStore};
 
-use super::{CONSUMER, Incoming, Way};
+use super::{CONSUMER, Incoming, MANY, Way, ensure_all_new, ensure_new};
 use crate::side::AppendSide;
 use crate::sides::sqlite;
 
 const EFFECTS: &str =
     "CREATE TABLE effects (id INTEGER PRIMARY KEY, sequence INTEGER NOT NULL, payload BLOB NOT NULL)";
-const IDS: &str = "CREATE TABLE ids (id TEXT PRIMARY KEY) WITHOUT ROWID";
+pub(super) const IDS: &str = "CREATE TABLE ids (id TEXT PRIMARY KEY) WITHOUT ROWID";
 
 /// The `SQLite` sides.
 pub(crate) struct SqliteApply {
     way: Way,
+    many: bool,
     open: Mutex<Option<Open>>,
 }
 
@@ -35,18 +36,25 @@ enum Database {
 }
 
 impl SqliteApply {
-    pub(crate) fn new(way: Way) -> Self {
-        Self { way, open: Mutex::new(None) }
+    pub(crate) fn new(way: Way, many: bool) -> Self {
+        Self { way, many, open: Mutex::new(None) }
     }
 }
 
 impl AppendSide for SqliteApply {
     fn name(&self) -> &'static str {
-        match self.way {
-            Way::Effect => "sqlite-effect",
-            Way::Ids => "sqlite-ids",
-            Way::Inbox => "sqlite-inbox",
+        match (self.way, self.many) {
+            (Way::Effect, false) => "sqlite-effect",
+            (Way::Ids, false) => "sqlite-ids",
+            (Way::Inbox, false) => "sqlite-inbox",
+            (Way::Effect, true) => "sqlite-effect-100",
+            (Way::Ids, true) => "sqlite-ids-100",
+            (Way::Inbox, true) => "sqlite-inbox-100",
         }
+    }
+
+    fn records_per_append(&self) -> u64 {
+        if self.many { MANY } else { 1 }
     }
 
     fn open(&mut self, dir: &Path, _callers: usize) -> Result<()> {
@@ -68,13 +76,21 @@ impl AppendSide for SqliteApply {
     fn append(&self, _caller: usize, payload: &[u8]) -> Result<()> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let Open { incoming, database } = open.as_mut().context("not open")?;
-        let identity = incoming.next();
         match database {
-            Database::Plain(connection) => plain(connection, identity, payload, self.way == Way::Ids),
-            Database::Inbox(inbox) => match inbox.apply(identity, |tx| effect(tx, identity, payload))? {
-                Applied::Now(()) => Ok(()),
-                Applied::Duplicate => bail!("{identity} counts as applied before"),
-            },
+            Database::Plain(connection) => {
+                let records = (0..self.records_per_append()).map(|_| incoming.next());
+                plain(connection, records, payload, self.way == Way::Ids)
+            }
+            Database::Inbox(inbox) if self.many => {
+                let records = incoming.next_many();
+                ensure_all_new(inbox.apply_all(&records, |index, transaction| {
+                    records.get(index).map_or(Ok(()), |(identity, _)| effect(transaction, identity, payload))
+                })?)
+            }
+            Database::Inbox(inbox) => {
+                let identity = incoming.next();
+                ensure_new(&inbox.apply(&identity, |transaction| effect(transaction, &identity, payload))?)
+            }
         }
     }
 
@@ -84,14 +100,21 @@ impl AppendSide for SqliteApply {
     }
 }
 
-fn plain(connection: &mut Connection, identity: &Identity, payload: &[u8], ids: bool) -> Result<()> {
+fn plain(
+    connection: &mut Connection,
+    records: impl Iterator<Item = Identity>,
+    payload: &[u8],
+    ids: bool,
+) -> Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if ids {
-        let mut insert = transaction.prepare_cached("INSERT INTO ids VALUES (?1) ON CONFLICT DO NOTHING")?;
-        let new = insert.execute([identity.record.to_string()])?;
-        ensure!(new == 1, "{identity} was there before");
+    for identity in records {
+        if ids {
+            let insert = "INSERT INTO ids VALUES (?1) ON CONFLICT DO NOTHING";
+            let new = transaction.prepare_cached(insert)?.execute([identity.record.to_string()])?;
+            ensure!(new == 1, "{identity} was there before");
+        }
+        effect(&transaction, &identity, payload)?;
     }
-    effect(&transaction, identity, payload)?;
     transaction.commit().context("committing")
 }
 
