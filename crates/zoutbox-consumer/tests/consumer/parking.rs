@@ -87,6 +87,7 @@ where
     let running = Running::start(&ground, queue.options(), inline_resolver(), &script);
     queue.publish(&[inline("orders/1/3", Some("a")), inline("orders/1/4", Some("b"))]);
     queue.settles_at(0, 3);
+    script.wait_for_applied(1);
     assert_eq!(script.applied(), names([4]));
     assert_eq!(queue.unpark(), 3);
     script.wait_for_applied(4);
