@@ -165,7 +165,7 @@ fn bytes_that_are_not_there_are_waited_for_in_a_segment_that_may_grow_and_damage
             // The same holes under the name of a sealed one stay.
             fs::remove_file(path).unwrap();
             let sealed = ground.lay(draft, true);
-            assert_refused(&ground.refused(&message), ErrorKind::Corrupt, "sealed");
+            assert_refused(&ground.refused(&message), ErrorKind::Corrupt, "has ended");
             fs::remove_file(sealed).unwrap();
         }
     }
