@@ -44,6 +44,9 @@ impl Ground {
         let made = zoutbox().arg("init").arg(&ground.root).output().unwrap();
         assert!(made.status.success(), "{made:?}");
         ground.declare();
+        // A quorum queue whose node is killed within seconds of its declaration may come back without a leader.
+        ground.broker.stop();
+        ground.broker.start_again();
         for store in Store::ALL {
             ground.database(store).create();
         }
@@ -69,16 +72,14 @@ impl Ground {
                 .exchange_declare(EXCHANGE.into(), ExchangeKind::Topic, durable, FieldTable::default())
                 .await?;
             for store in Store::ALL {
-                let mut arguments = FieldTable::default();
-                arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-                // Else the queue may give a new consumer what comes next, and only later what a dead one held.
-                arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
-                let options = QueueDeclareOptions::durable();
-                channel.queue_declare(store.name().into(), options, arguments).await?;
+                let queue = store.name();
+                // Else a queue may give a new consumer what comes next, and only later what a dead one held.
+                channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), quorum(true)).await?;
+                // As the consumer does it.
+                let parked = format!("{queue}.parked");
+                channel.queue_declare(parked.into(), QueueDeclareOptions::durable(), quorum(false)).await?;
                 let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
-                channel
-                    .queue_bind(store.name().into(), EXCHANGE.into(), "#".into(), options, arguments)
-                    .await?;
+                channel.queue_bind(queue.into(), EXCHANGE.into(), "#".into(), options, arguments).await?;
             }
             connection.close(200, "declared".into()).await
         });
@@ -131,6 +132,16 @@ impl Ground {
         let mut directories = self.directories.lock().unwrap_or_else(PoisonError::into_inner);
         directories.drain(..).map(TempDir::keep).collect()
     }
+}
+
+/// The arguments of a quorum queue.
+fn quorum(one_consumer_at_a_time: bool) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    if one_consumer_at_a_time {
+        arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
+    }
+    arguments
 }
 
 /// A writer as `zoutbox status` shows it.
