@@ -242,6 +242,26 @@ fn another_size_under_the_same_id_is_refused_and_changes_nothing() {
     check(&world, 9000);
 }
 
+/// As when two threads append the same id, and neither has found a file when it begins to write.
+#[test]
+fn a_file_that_gets_its_name_while_another_is_written_is_never_replaced() {
+    let world = world();
+    let mut writer = world.stepped(options()).unwrap();
+    let path = format!("{ROOT}/payloads/{WRITER}/{}/a", Hour::of(world.clock.now_ms()));
+    let (disk, planted) = (world.disk.clone(), path.clone());
+    world.disk.meddle(move |_| {
+        let written = |name: &String| name.contains("payloads") && disk.content(name).len() > 4096;
+        if !disk.paths().contains(&planted) && disk.paths().iter().any(written) {
+            disk.put(&planted, &[7; 9000]);
+        }
+    });
+    let ticket = writer.append_payload(&named("a"), Generated::new(9000)).unwrap();
+    world.disk.meddle_no_more();
+    assert!(ticket.outcome().unwrap().is_ok(), "found, so waited for");
+    assert!(world.disk.content(&path) == [7; 9000], "replaced");
+    assert_eq!((world.payloads().len(), references(&world).len()), (1, 1));
+}
+
 /// The caller's mistake, and it is the later record's that pays for it: every reader sees that its CRC is not the payload's.
 #[test]
 fn other_bytes_of_the_same_size_under_the_same_id_change_nothing_that_is_there() {

@@ -127,7 +127,7 @@ fn everywhere(before: Before) {
             while die_and_try_again(before, end, timed, calls) {
                 calls += 1;
             }
-            assert!(calls > 15, "{before:?}, {end:?}, timed {timed}: only {calls} calls");
+            assert!(calls > 10, "{before:?}, {end:?}, timed {timed}: only {calls} calls");
         }
     }
 }
@@ -150,6 +150,28 @@ fn so_is_a_later_one_of_the_same_hour() {
 #[test]
 fn so_is_one_that_was_there_before_its_record() {
     everywhere(Before::Finished);
+}
+
+/// Directories that are there may have been made by a process that died before they were durable.
+#[test]
+fn another_hours_directories_are_made_durable_whoever_made_them() {
+    let mut life = 0;
+    loop {
+        let world = world(Before::Nothing);
+        let mut writer = open(&world);
+        world.disk.die_after(life);
+        append(&mut writer, &record(""));
+        let died = world.disk.revive();
+        drop(writer);
+        let mut writer = open(&world);
+        assert!(append(&mut writer, &record("").timestamp_ms(0)) && append(&mut writer, &record("").id("a")));
+        world.disk.crash_hard();
+        check(&world, &format!("{life} calls"));
+        life += 1;
+        if !died {
+            return;
+        }
+    }
 }
 
 /// What these tests see, they see because the disk forgets what was not synced.

@@ -47,7 +47,9 @@ impl Ground {
         // A quorum queue whose node is killed within seconds of its declaration may come back without a leader.
         ground.broker.stop();
         ground.broker.start_again();
-        Store::ALL.iter().for_each(|store| ground.database(*store).create());
+        for store in Store::ALL {
+            ground.database(store).create();
+        }
         ground
     }
 

@@ -66,7 +66,7 @@ impl Writer {
     ) -> Self {
         let (ground, shared) = (Arc::clone(ground), Arc::clone(shared));
         let (writer, topic) = (id.to_owned(), topic.to_owned());
-        Self::start(id, move |orders| lines::run(writer, topic, &ground, &shared, random, &orders))
+        Self::start(id, move |orders| lines::run(writer, &topic, &ground, &shared, random, &orders))
     }
 
     /// One of few records with large payloads, of all these topics.

@@ -105,7 +105,7 @@ fn status_shows_who_registered_and_what_is_needed_of_each_writer() {
 fn a_registration_that_can_not_be_understood_is_shown_as_what_keeps_everything() {
     for share in Share::all() {
         share.append("orders", "x\n");
-        std::fs::create_dir(share.path("consumers")).expect("a share");
+        std::fs::create_dir_all(share.path("consumers")).expect("a share");
         std::fs::write(share.path("consumers/b-1"), "{\"format\":7}").expect("a share");
         std::fs::write(share.path("consumers/b-1.0123.tmp"), "half").expect("a share");
         let status = status(&share);
@@ -166,7 +166,7 @@ fn a_consumer_that_writes_while_it_is_watched_is_not_forgotten() {
 #[test]
 fn what_can_not_be_understood_is_only_forgotten_by_force() {
     for share in Share::all() {
-        std::fs::create_dir(share.path("consumers")).expect("a share");
+        std::fs::create_dir_all(share.path("consumers")).expect("a share");
         std::fs::write(share.path("consumers/b-1"), "nonsense").expect("a share");
         assert!(share.run("forget", &["b-1"]).complaint(75).contains("nobody knows what it says"));
         let mut slow = Progress {

@@ -141,6 +141,17 @@ fn send(child: &Child, signal: Signal) {
     kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), signal).expect("it runs");
 }
 
+/// Waits for a program to end by itself; one that does not is ended.
+fn ends(child: &mut Child) -> std::process::ExitStatus {
+    let start = std::time::Instant::now();
+    while child.try_wait().expect("a child").is_none() && start.elapsed() < LONG {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    // An error if it has ended.
+    drop(child.kill());
+    child.wait().expect("a child")
+}
+
 #[test]
 fn killed_while_it_writes_it_leaves_nothing_to_be_taken_for_a_payload_and_a_second_try_works() {
     for share in Share::all() {
@@ -168,7 +179,8 @@ fn a_signal_while_it_reads_ends_it_with_nothing_left() {
             let mut child = streaming(&share, &bytes(3 * MIB), 2 << 20);
             let _input = child.stdin.take();
             send(&child, signal);
-            let ran: Ran = child.wait_with_output().expect("it ends").into();
+            ends(&mut child);
+            let ran: Ran = child.wait_with_output().expect("it ended").into();
             assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (Some(code), "", ""));
             assert!(payloads(&share).is_empty() && share.run("cat", &[]).good().is_empty());
         }
@@ -187,7 +199,7 @@ fn a_signal_ends_the_wait_for_room_in_the_log_too() {
         wait_until("the payload is there", LONG, || payloads(&share).iter().any(|path| !is_temporary(path)));
         assert!(child.try_wait().expect("a child").is_none(), "it does not wait");
         send(&child, Signal::SIGTERM);
-        let ended = child.wait().expect("it ends");
+        let ended = ends(&mut child);
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended), Some(15));
         assert_eq!(share.run("cat", &[]).good().lines().count(), 1);
     }

@@ -86,8 +86,9 @@ pub enum ResolveError {
         /// The file.
         path: PathBuf,
     },
-    /// A sealed segment does not hold the bytes that the pointer means.
-    #[error("{} is sealed, and at offset {offset} not what the pointer means: {fault} (it should be {length} bytes)", path.display())]
+    /// A segment that has ended, since it is sealed or a later one follows it, does not hold the bytes that the pointer means: they are damaged, the
+    /// pointer is forged, or it was published for a commit that failed.
+    #[error("{} has ended, and is at offset {offset} not what the pointer means: {fault} (it should be {length} bytes)", path.display())]
     Bytes {
         /// The segment.
         path: PathBuf,

@@ -34,6 +34,9 @@ fn a_share_on_which_nobody_registered_has_no_consumers_and_one_that_is_gone_does
     for log in Log::all() {
         let found = read(&log);
         assert!(found.consumers.is_empty() && found.omitted == 0);
+        // Shares of before have no directory for them.
+        std::fs::remove_dir(log.share.layout.consumers()).expect("a share");
+        assert!(read(&log).consumers.is_empty());
         std::fs::remove_file(log.share.layout.marker()).expect("a share");
         assert!(consumers(&log.system, &log.share).is_err());
     }

@@ -1,5 +1,6 @@
 //! A writer that runs for long and is given a line for each record.
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::sync::atomic::Ordering;
@@ -17,7 +18,7 @@ use crate::random::Random;
 
 pub(super) fn run(
     writer: String,
-    topic: String,
+    topic: &str,
     ground: &Ground,
     shared: &Arc<Shared>,
     mut random: Random,
@@ -25,7 +26,7 @@ pub(super) fn run(
 ) -> Journal {
     let mut journal = Journal::new(writer);
     loop {
-        let mut running = Running::start(ground, &journal.writer, &topic, shared);
+        let mut running = Running::start(ground, &journal.writer, topic, shared);
         let order = loop {
             match orders.recv_timeout(random.millis(20, 150)) {
                 Err(RecvTimeoutError::Timeout) if shared.hold.load(Ordering::Relaxed) => {}
@@ -114,7 +115,7 @@ fn line(random: &mut Random, number: usize) -> String {
     };
     let mut line = format!("{number} ");
     while (line.len() as u64) < length {
-        line.push_str(&format!("{:016x}", random.next()));
+        write!(line, "{:016x}", random.next()).unwrap();
     }
     line
 }
