@@ -25,6 +25,9 @@ pub(crate) enum Fault {
     KillConsumer(Store),
     /// SIGKILL to RabbitMQ, and a new start on the same data.
     KillBroker,
+    /// RabbitMQ stands still, with everything that the relay publishes meanwhile in its hands; then both die at once, as on one host without
+    /// power. What was published is nowhere, and only the checkpoint knows that.
+    KillBrokerAndRelay,
     /// SIGKILL to all processes of PostgreSQL, and a new start on the same data.
     KillPostgres,
     /// SIGSTOP, and SIGCONT later.
@@ -41,6 +44,7 @@ impl Fault {
         (Self::KillConsumer(Store::Sqlite), 2),
         (Self::KillConsumer(Store::Postgres), 2),
         (Self::KillBroker, 1),
+        (Self::KillBrokerAndRelay, 1),
         (Self::KillPostgres, 1),
         (Self::FreezeRelay, 1),
         (Self::FreezeConsumer(Store::Sqlite), 1),
@@ -60,6 +64,7 @@ impl Fault {
             Self::KillConsumer(Store::Sqlite) => "kill_consumer_sqlite",
             Self::KillConsumer(Store::Postgres) => "kill_consumer_postgres",
             Self::KillBroker => "kill_broker",
+            Self::KillBrokerAndRelay => "kill_broker_and_relay",
             Self::KillPostgres => "kill_postgres",
             Self::FreezeRelay => "freeze_relay",
             Self::FreezeConsumer(Store::Sqlite) => "freeze_consumer_sqlite",
@@ -84,7 +89,7 @@ pub(crate) struct Step {
     /// It then waits until records flow all the way to an effect, if they do before long: else most faults would hit who is down already.
     pub(crate) in_the_flow: bool,
     pub(crate) fault: Fault,
-    /// How long it lasts, starting again not included.
+    /// How long it lasts, starting again not included; of a broker and a relay, how long they stand still before.
     pub(crate) lasts: Duration,
 }
 
@@ -136,6 +141,8 @@ impl Plan {
             };
             let lasts = match fault {
                 Fault::FreezeRelay | Fault::FreezeConsumer(_) => self.random.millis(500, 4000),
+                // Long enough for a checkpoint to be due.
+                Fault::KillBrokerAndRelay => self.random.millis(1200, 2500),
                 _ => self.random.millis(0, 1500),
             };
             let in_the_flow = self.random.between(1, 3) > 1;

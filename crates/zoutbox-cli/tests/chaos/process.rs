@@ -121,8 +121,16 @@ pub(crate) fn append_to(path: &Path) -> File {
     OpenOptions::new().create(true).append(true).open(path).unwrap()
 }
 
+/// SIGSTOP to a process that is known to run.
+pub(crate) fn freeze(pid: u32) {
+    send(pid, Signal::SIGSTOP);
+}
+
 /// It was not waited for, so the pid is nobody else's.
 fn signal(child: &Child, signal: Signal) {
-    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
-    nix::sys::signal::kill(pid, signal).unwrap();
+    send(child.id(), signal);
+}
+
+fn send(pid: u32, signal: Signal) {
+    nix::sys::signal::kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
 }

@@ -18,7 +18,7 @@ use crate::effects::Store;
 use crate::ground::{Ground, zoutbox};
 use crate::journal::Journal;
 use crate::plan::{Fault, LEAST_ROUNDS, Plan, Step};
-use crate::process::{Program, append_to};
+use crate::process::{Program, append_to, freeze};
 use crate::report::{Report, StoreReport};
 use crate::settings::Settings;
 use crate::verdict::judge;
@@ -177,9 +177,17 @@ impl Run {
             Fault::KillBroker => {
                 self.recovered("broker");
                 let work = self.unconfirmed();
-                self.ground.broker.kill();
-                let ground = Arc::clone(&self.ground);
-                self.later("broker", step.lasts, move || ground.broker.start_again());
+                self.kill_broker(step.lasts);
+                work
+            }
+            Fault::KillBrokerAndRelay => {
+                self.recovered("broker");
+                let relay = Arc::clone(self.crew.active(&self.ground));
+                freeze(self.ground.broker.pid().expect("a broker"));
+                self.pause(step.lasts);
+                let work = self.unconfirmed();
+                self.kill(&relay, Duration::ZERO);
+                self.kill_broker(Duration::ZERO);
                 work
             }
             Fault::KillPostgres => {
@@ -194,6 +202,12 @@ impl Run {
         self.report.count(step.fault, work > 0);
         let line = format!("{:8.3} s  {step}\n", at.as_secs_f64());
         append_to(&self.ground.beside.join(HISTORY)).write_all(line.as_bytes()).unwrap();
+    }
+
+    fn kill_broker(&mut self, down: Duration) {
+        self.ground.broker.kill();
+        let ground = Arc::clone(&self.ground);
+        self.later("broker", down, move || ground.broker.start_again());
     }
 
     fn kill(&mut self, program: &Arc<Program>, down: Duration) {
