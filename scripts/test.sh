@@ -1,21 +1,24 @@
 #!/usr/bin/env bash
 # Everything that has to hold before a change goes in. People and CI run the same command.
 #
-#   scripts/test.sh            all parts but lab and bench
+#   scripts/test.sh            all parts but bench
 #   scripts/test.sh PART...    these parts alone, in this order
 #   scripts/test.sh --help     the parts
 #
-# Needs cargo with rustfmt and clippy. RabbitMQ, PostgreSQL, a C compiler, git, python3 and shellcheck come from the distribution's
-# packages when they are missing, by root or by sudo; whoever has them needs neither. Reads no standard input, builds in cargo's own
+# Needs cargo with rustfmt and clippy. RabbitMQ, PostgreSQL, a C compiler, git, python3 with pika and msgpack, and shellcheck come from
+# the distribution's packages when they are missing, by root or by sudo; whoever has them needs neither. Reads no standard input, builds in cargo's own
 # target directory, and deletes nothing there.
+#
+# The lab waits most of its time, for leases and caches to expire, so among other parts it runs beside them; what it said comes at
+# its end. The first run builds its machine, which takes some minutes more.
 #
 # The last line is "N passed, N failed": tests of all programs together. A part that fails without a failing test, such as
 # a lint, counts as one. Exit code 0 means that every part ran and none failed.
 set -euo pipefail
 exec </dev/null
 
-readonly default_parts=(format scripts lint docs unit integration doctests demo)
-readonly all_parts=("${default_parts[@]}" lab bench)
+readonly default_parts=(format scripts lint docs unit integration doctests demo lab)
+readonly all_parts=("${default_parts[@]}" bench)
 
 declare -A about=(
     [format]="cargo fmt, nothing to change"
@@ -26,7 +29,7 @@ declare -A about=(
     [integration]="tests over real programs, disks, a private RabbitMQ and a private PostgreSQL"
     [doctests]="examples in the documentation"
     [demo]="the demo, and that it notices a lost delivery"
-    [lab]="the promises on several hosts over real NFS on real ZFS, in an emulated machine that is built once; only when asked for"
+    [lab]="the promises on several hosts over real NFS on real ZFS, in an emulated machine that is built once"
     [bench]="builds and lints the benchmarks and their peers; only when asked for"
 )
 
@@ -66,6 +69,19 @@ need_command() { # COMMAND PACKAGE
     command -v "$1" >/dev/null || install_package "$1" "$2"
 }
 
+# The tests take the first Python that has them all: the one on the path may be another than the distribution's, which has its packages.
+need_python_modules() { # MODULE...
+    local python module all
+    all=$(IFS=, && printf '%s' "$*")
+    for python in python3 /usr/bin/python3; do
+        if "$python" -c "import $all" 2>/dev/null; then return; fi
+    done
+    for module in "$@"; do
+        /usr/bin/python3 -c "import $module" 2>/dev/null || install_package "$module for /usr/bin/python3" "python3-$module"
+    done
+    /usr/bin/python3 -c "import $all" || die "/usr/bin/python3 can't import $all, though the packages are there"
+}
+
 # -------------------------------------------------------------------------------------------------------------- parts
 
 part_format() {
@@ -100,6 +116,7 @@ part_unit() {
 part_integration() {
     need_command git git
     need_command python3 python3 # runs the format's reader in another language
+    need_python_modules pika msgpack # the consumer in another language, docs/consuming.md
     ./scripts/broker.sh install
     ./scripts/postgres.sh install
     # Tests run programs of other crates and examples too, and for `--test` cargo builds only the programs of the crate under test.
@@ -154,16 +171,55 @@ count() { # OUTPUT STATUS
     ((part_failed == 0))
 }
 
+headline() { printf '\n=== %s: %s\n\n' "$1" "${about[$1]}"; }
+
 run() { # PART
     local began=$SECONDS status=0 output=$logs/$1
-    printf '\n=== %s: %s\n\n' "$1" "${about[$1]}"
+    headline "$1"
     # A shell of its own: in a function, asking for its status would switch `set -e` off.
     bash "$self" --inside "$1" 2>&1 | tee -i "$output" || status=$?
-    if count "$output" "$status"; then outcome[$1]=passed; else
+    took[$1]=$((SECONDS - began))
+    judge "$1" "$status"
+}
+
+judge() { # PART STATUS
+    if count "$logs/$1" "$2"; then outcome[$1]=passed; else
         outcome[$1]=FAILED
         failed_parts+=("$1")
     fi
-    took[$1]=$((SECONDS - began))
+}
+
+beside_pid=
+beside() { # PART: starts it beside the others
+    printf '\n=== %s runs beside the others; its output follows at the end\n' "$1"
+    # A process group of its own, so that it can be ended with all that it started.
+    set -m
+    (
+        began=$SECONDS status=0
+        bash "$self" --inside "$1" >"$logs/$1" 2>&1 || status=$?
+        printf '%d %d\n' "$status" "$((SECONDS - began))" >"$logs/$1.ended"
+    ) &
+    beside_pid=$!
+    set +m
+}
+
+join() { # PART: waits for it
+    local status=1 seconds=0
+    headline "$1"
+    wait "$beside_pid" || true
+    beside_pid=
+    cat "$logs/$1"
+    read -r status seconds <"$logs/$1.ended" || true
+    took[$1]=$seconds
+    judge "$1" "$status"
+}
+
+clean_up() {
+    if [[ -n $beside_pid ]]; then
+        kill -- "-$beside_pid" 2>/dev/null || true
+        wait "$beside_pid" || true
+    fi
+    rm -rf "$logs"
 }
 
 report() {
@@ -197,7 +253,12 @@ done
 
 need_cargo
 logs=$(mktemp -d)
-trap 'rm -rf "$logs"' EXIT
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
-for part in "${parts[@]}"; do run "$part"; done
+if (($# == 0)); then beside lab; fi
+for part in "${parts[@]}"; do
+    if [[ $part == lab && -n $beside_pid ]]; then join lab; else run "$part"; fi
+done
 report "${parts[@]}"

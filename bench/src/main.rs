@@ -5,12 +5,15 @@
 //! timings on a shared machine make poor tests.
 
 mod cli;
+mod flow;
 mod interrupt;
 mod machine;
 mod measure;
+mod party;
 mod process;
 mod relay;
 mod report;
+mod server;
 mod side;
 mod sides;
 
@@ -20,10 +23,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser as _;
 
-use crate::cli::{BacklogArgs, Cli, Command, LatencyArgs, RelayArgs, StartArgs, ThroughputArgs};
-use crate::measure::{latency, relay_backlog, relay_start, throughput};
+use crate::cli::{
+    BacklogArgs, Cli, Command, EndToEndArgs, FlowArgs, InboxArgs, LargeArgs, LatencyArgs, StartArgs,
+    ThroughputArgs,
+};
+use crate::measure::end_to_end::{Side, Way};
+use crate::measure::{end_to_end, inbox_size, large, latency, relay_backlog, relay_start, throughput};
 use crate::relay::Broker;
 use crate::side::AppendSide;
+use crate::sides::inbox::{PostgresApply, SIDES, SqliteApply};
 use crate::sides::{Bare, OkayWal, Postgres, RaftEngine, Sqlite, Tasks, Threads};
 
 fn main() -> Result<()> {
@@ -32,7 +40,13 @@ fn main() -> Result<()> {
         Command::AppendThroughput(args) => append_throughput(&args),
         Command::RelayBacklog(args) => relay_backlog(&args),
         Command::RelayStart(args) => relay_start(&args),
+        Command::Inbox(args) => inbox(&args),
+        Command::EndToEnd(args) => end_to_end(&args),
+        Command::Large(args) => large(&args),
         Command::BarePublish(args) => relay::bare::run(&args),
+        Command::Produce(args) => flow::produce::run(&args),
+        Command::Follow(args) => flow::follow::run(&args),
+        Command::Consume(args) => flow::consume::run(&args),
     }
 }
 
@@ -49,7 +63,7 @@ fn append_latency(args: &LatencyArgs) -> Result<()> {
 }
 
 fn append_throughput(args: &ThroughputArgs) -> Result<()> {
-    ensure!(args.seconds.is_finite() && args.seconds > 0.0, "--seconds: {} is not a duration", args.seconds);
+    let turn = turn(args.seconds, args.rounds)?;
     let callers = usize::from(args.callers);
     let sides: Vec<Box<dyn AppendSide>> = vec![
         Box::new(Bare::growing(callers)),
@@ -64,14 +78,35 @@ fn append_throughput(args: &ThroughputArgs) -> Result<()> {
     let sides = chosen(sides, &args.sides.sides)?;
     let work = work_dir(args.sides.common.dir.as_deref())?;
     print!("{}", machine::describe(work.path())?);
-    let plan = throughput::Plan {
-        callers,
-        rounds: args.rounds,
-        turn: Duration::from_secs_f64(args.seconds / f64::from(args.rounds)),
-    };
+    let plan = throughput::Plan { callers, rounds: args.rounds, turn };
     let measured = throughput::run(sides, work.path(), &payload(args.sides.common.record_bytes), &plan);
     print!("{}", report::throughput(&measured, &plan));
     work.close().context("removing what was written")
+}
+
+fn inbox(args: &InboxArgs) -> Result<()> {
+    let turn = turn(args.seconds, args.rounds)?;
+    let user = &args.postgres_user;
+    let sqlite = SIDES.map(|(way, many)| -> Box<dyn AppendSide> { Box::new(SqliteApply::new(way, many)) });
+    let postgres =
+        SIDES.map(|(way, many)| -> Box<dyn AppendSide> { Box::new(PostgresApply::new(way, many, user)) });
+    let sides = chosen(sqlite.into_iter().chain(postgres).collect(), &args.sides.sides)?;
+    let work = work_dir(args.sides.common.dir.as_deref())?;
+    print!("{}", machine::describe(work.path())?);
+    let plan = throughput::Plan { callers: 1, rounds: args.rounds, turn };
+    let measured = throughput::run(sides, work.path(), &payload(args.sides.common.record_bytes), &plan);
+    print!("{}", report::inbox::applies(&measured, &plan));
+    if args.size_records > 0 {
+        let sizes = inbox_size::run(args.size_records, work.path(), user)?;
+        print!("{}", report::inbox::sizes(&sizes));
+    }
+    work.close().context("removing what was written")
+}
+
+/// How long one turn of `seconds` in all takes.
+fn turn(seconds: f64, rounds: u32) -> Result<Duration> {
+    ensure!(seconds.is_finite() && seconds > 0.0, "--seconds: {seconds} is not a duration");
+    Ok(Duration::from_secs_f64(seconds / f64::from(rounds)))
 }
 
 fn relay_backlog(args: &BacklogArgs) -> Result<()> {
@@ -81,7 +116,7 @@ fn relay_backlog(args: &BacklogArgs) -> Result<()> {
         window: args.window.into(),
         rounds: args.rounds,
     };
-    with_broker(&args.relay, |relay, broker, work| {
+    with_broker(args.relay.relay.clone(), args.relay.common.dir.as_deref(), |relay, broker, work| {
         let rounds = relay_backlog::run(&plan, relay, broker, work)?;
         print!("{}", report::relay::backlog(&rounds, &plan, &broker.version()?));
         Ok(())
@@ -96,16 +131,63 @@ fn relay_start(args: &StartArgs) -> Result<()> {
         window: args.window.map(usize::from),
         rounds: args.rounds,
     };
-    with_broker(&args.relay, |relay, broker, work| {
+    with_broker(args.relay.relay.clone(), args.relay.common.dir.as_deref(), |relay, broker, work| {
         print!("{}", report::relay::start(&relay_start::run(&plan, relay, broker, work)?));
         Ok(())
     })
 }
 
+fn end_to_end(args: &EndToEndArgs) -> Result<()> {
+    let sides = [
+        Side { way: Way::Inline, inbox: false, records: args.inline_records },
+        Side { way: Way::Pointer, inbox: false, records: args.pointer_records },
+        Side { way: Way::Batch, inbox: false, records: args.batch_records },
+        Side { way: Way::Inline, inbox: true, records: args.inline_inbox_records },
+        Side { way: Way::Batch, inbox: true, records: args.batch_inbox_records },
+    ];
+    let plan = end_to_end::Plan {
+        sides: sides.into_iter().filter(|side| side.records > 0).collect(),
+        record_bytes: args.record_bytes,
+        rounds: args.flow.rounds,
+        warm: 1000,
+        writers: args.flow.writers.into(),
+        tasks: args.tasks.into(),
+        burst: args.burst.into(),
+        prefetch: args.prefetch,
+        window: args.window.into(),
+        files: false,
+        relay_options: args.flow.relay_option.clone(),
+    };
+    with_broker(args.flow.relay.clone(), args.flow.dir.as_deref(), |relay, broker, work| {
+        let measured = end_to_end::run(&plan, relay, broker, work)?;
+        print!("{}", report::flow::end_to_end(&measured, &plan, &broker.version()?));
+        Ok(())
+    })
+}
+
+fn large(args: &LargeArgs) -> Result<()> {
+    let FlowArgs { rounds, writers, relay_option, .. } = &args.flow;
+    let plans = large::plans(args.mebibytes, *rounds, (*writers).into(), relay_option)?;
+    with_broker(args.flow.relay.clone(), args.flow.dir.as_deref(), |relay, broker, work| {
+        print!("{}", report::flow::large_head(args.mebibytes, *rounds, &broker.version()?));
+        for plan in &plans {
+            let work = work.join(plan.record_bytes.to_string());
+            std::fs::create_dir(&work).context("making a directory")?;
+            let measured = end_to_end::run(plan, relay, broker, &work)?;
+            print!("{}", report::flow::large(&measured, plan));
+        }
+        Ok(())
+    })
+}
+
 /// Finds the relay, starts a broker, measures, and removes everything again.
-fn with_broker(args: &RelayArgs, measure: impl FnOnce(&Path, &Broker, &Path) -> Result<()>) -> Result<()> {
-    let relay = args.relay.clone().map_or_else(relay::build_relay, Ok)?;
-    let work = work_dir(args.common.dir.as_deref())?;
+fn with_broker(
+    relay: Option<PathBuf>,
+    dir: Option<&Path>,
+    measure: impl FnOnce(&Path, &Broker, &Path) -> Result<()>,
+) -> Result<()> {
+    let relay = relay.map_or_else(relay::build_relay, Ok)?;
+    let work = work_dir(dir)?;
     print!("{}", machine::describe(work.path())?);
     let (root, broker) = (work.path().to_owned(), work.path().join("broker"));
     let node = broker.clone();

@@ -1,6 +1,9 @@
 //! The ways of measuring, and what those of appends share: opening sides so that one that cannot run is reported, not
 //! dropped.
 
+pub(crate) mod end_to_end;
+pub(crate) mod inbox_size;
+pub(crate) mod large;
 pub(crate) mod latency;
 pub(crate) mod relay_backlog;
 pub(crate) mod relay_start;

@@ -8,6 +8,6 @@ mod watch;
 pub(crate) mod bare;
 
 pub(crate) use self::backlog::Backlog;
-pub(crate) use self::broker::Broker;
-pub(crate) use self::publisher::{Publisher, build_relay};
+pub(crate) use self::broker::{Broker, QUEUE};
+pub(crate) use self::publisher::{Publisher, build_relay, relay_command};
 pub(crate) use self::watch::{Drained, drain};

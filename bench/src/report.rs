@@ -1,5 +1,7 @@
 //! Turns what was seen into tables. A side that could not be measured keeps its row and says why.
 
+pub(crate) mod flow;
+pub(crate) mod inbox;
 pub(crate) mod relay;
 
 use std::time::Duration;
@@ -63,10 +65,18 @@ fn percentile<T: Copy + PartialOrd>(seen: &[T], percent: usize) -> Option<T> {
 }
 
 fn table<T>(heads: &[&str], all: &[Measured<T>], row: impl Fn(&[T]) -> Option<Vec<String>>) -> String {
+    table_of(heads, all, |_, seen| row(seen))
+}
+
+fn table_of<T>(
+    heads: &[&str],
+    all: &[Measured<T>],
+    row: impl Fn(&str, &[T]) -> Option<Vec<String>>,
+) -> String {
     let mut text = line("side", &heads.iter().copied().map(format_cell).collect::<String>());
     text.extend(all.iter().map(|side| {
         let cells = match side.seen() {
-            Ok(seen) => match row(seen) {
+            Ok(seen) => match row(side.name(), seen) {
                 Some(cells) => cells.iter().map(String::as_str).map(format_cell).collect(),
                 None => "  not measured: no round was run".to_owned(),
             },
@@ -78,7 +88,11 @@ fn table<T>(heads: &[&str], all: &[Measured<T>], row: impl Fn(&[T]) -> Option<Ve
 }
 
 fn line(name: &str, cells: &str) -> String {
-    format!("{}\n", format!("{name:<14}{cells}").trim_end())
+    format!("{}\n", format!("{name:<20}{cells}").trim_end())
+}
+
+fn cells<const N: usize>(values: &[impl AsRef<str>; N]) -> String {
+    values.iter().map(|value| format_cell(value.as_ref())).collect()
 }
 
 fn format_cell(cell: &str) -> String {

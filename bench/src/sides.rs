@@ -1,6 +1,7 @@
 //! The sides. Each says in its module how it was seen to sync: a comparison with something that does not is worthless.
 
 mod bare;
+pub(crate) mod inbox;
 mod okaywal;
 mod postgres;
 mod raft_engine;

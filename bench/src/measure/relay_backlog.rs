@@ -67,6 +67,7 @@ impl Bench<'_> {
             records: self.plan.records,
             record_bytes: self.plan.record_bytes,
             window: self.plan.window,
+            wait: false,
         };
         self.turn(|| Publisher::bare(&args, self.work.join(format!("bare-{round}.log"))))
     }

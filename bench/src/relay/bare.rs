@@ -4,8 +4,8 @@
 //! It runs as a process of its own, so that its CPU time is its own as well.
 
 use std::collections::VecDeque;
-use std::io::{Read as _, Write as _};
 use std::pin::Pin;
+use std::process::Command;
 use std::task::{Poll, Waker};
 
 use anyhow::{Context as _, Result, ensure};
@@ -15,6 +15,8 @@ use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, PublisherConfirm};
 
 use super::broker::QUEUE;
+use crate::flow::{READY, stamp};
+use crate::party;
 
 /// What the line on standard output says once everything is confirmed.
 pub(crate) const DONE: &str = "done";
@@ -34,23 +36,42 @@ pub(crate) struct BareArgs {
     /// Messages in flight at most
     #[arg(long)]
     pub(crate) window: usize,
+    /// Say when the connection is there, and start when a line comes
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+impl BareArgs {
+    /// The command that starts the loop with them.
+    pub(crate) fn command(&self) -> Result<Command> {
+        let Self { amqp, records, record_bytes, window, wait } = self;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bare-publish", "--amqp", amqp, "--window", &window.to_string()]);
+        command.args(["--records", &records.to_string(), "--record-bytes", &record_bytes.to_string()]);
+        if *wait {
+            command.arg("--wait");
+        }
+        Ok(command)
+    }
 }
 
 /// Publishes, says so, and stays until standard input ends: until then the parent can read what this process has used.
 pub(crate) fn run(args: &BareArgs) -> Result<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(publish_all(args))?;
-    let mut output = std::io::stdout();
-    writeln!(output, "{DONE}")?;
-    output.flush()?;
-    std::io::stdin().read_to_end(&mut Vec::new()).context("waiting for the end of standard input")?;
-    Ok(())
+    party::tell(DONE)?;
+    party::await_end()
 }
 
 async fn publish_all(args: &BareArgs) -> Result<()> {
-    let payload = crate::payload(args.record_bytes);
+    let mut payload = crate::payload(args.record_bytes);
+    stamp(&mut payload, 0);
     let connection = Connection::connect(&args.amqp, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    if args.wait {
+        party::tell(READY)?;
+        party::await_line()?;
+    }
     let mut in_flight = VecDeque::with_capacity(args.window);
     for sequence in 1..=args.records {
         if in_flight.len() >= args.window {

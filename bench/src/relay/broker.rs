@@ -80,6 +80,20 @@ impl Broker {
         Ok(())
     }
 
+    /// How many bytes all connections that there are have brought to the broker, and taken from it. Boots an Erlang VM to ask.
+    pub(crate) fn octets(&self) -> Result<(u64, u64)> {
+        let text = script(&["ctl", "list_connections", "--silent", "recv_oct", "send_oct"], &self.dir)?;
+        let mut sum = (0, 0);
+        for line in text.lines() {
+            let numbers: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+            if let [received, sent] = *numbers {
+                sum = (sum.0 + received, sum.1 + sent);
+            }
+        }
+        ensure!(sum.0 > 0, "rabbitmqctl list_connections tells of no bytes: {text}");
+        Ok(sum)
+    }
+
     /// How many messages the queue has taken in: nobody takes any out.
     pub(crate) fn count(&self) -> Result<u64> {
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };

@@ -1,23 +1,20 @@
 //! The two sides as processes: the real relay, and the bare loop.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use anyhow::{Context as _, Result, ensure};
 use zoutbox_format::{Checkpoint, Sequence};
 
 use super::Backlog;
 use super::bare::{BareArgs, DONE};
+use crate::party::{Farewell, Party};
 
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
 /// Apart from what others build in the workspace at the same time.
 const TARGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/relay");
-/// For the checkpoint to follow the last confirm, and for an orderly stop. Fractions of a second are usual.
+/// For the checkpoint to follow the last confirm. Fractions of a second are usual.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Builds the relay as it ships, and returns its path.
@@ -36,12 +33,9 @@ pub(crate) fn build_relay() -> Result<PathBuf> {
     path.context("cargo named no zoutbox-relay")
 }
 
-/// A running side; killed when dropped, if not stopped before.
+/// A running side.
 pub(crate) struct Publisher {
-    process: Child,
-    /// What it said on standard error.
-    log: PathBuf,
-    started: Instant,
+    party: Party,
     last: Last,
 }
 
@@ -62,61 +56,29 @@ impl Publisher {
         url: &str,
         window: Option<usize>,
     ) -> Result<Self> {
-        let mut command = Command::new(binary);
-        command.arg("--root").arg(root).args(["--amqp", url]);
+        let mut command = relay_command(binary, root, url);
         if let Some(window) = window {
             command.args(["--window", &window.to_string()]);
         }
         let last = Last::Checkpoint { path: backlog.checkpoint(root), end: backlog.end };
-        Self::start(command, root.with_extension("log"), last)
+        Ok(Self { party: Party::start(command, root.with_extension("log"), Farewell::Signal)?, last })
     }
 
     /// Starts the bare loop.
     pub(crate) fn bare(args: &BareArgs, log: PathBuf) -> Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["bare-publish", "--amqp", &args.amqp, "--window", &args.window.to_string()]);
-        command.args(["--records", &args.records.to_string()]);
-        command.args(["--record-bytes", &args.record_bytes.to_string()]);
-        Self::start(command, log, Last::Line)
+        let party = Party::start(args.command()?, log, Farewell::EndOfInput)?;
+        Ok(Self { party, last: Last::Line })
     }
 
-    fn start(mut command: Command, log: PathBuf, last: Last) -> Result<Self> {
-        let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(output);
-        let started = Instant::now();
-        let process =
-            command.spawn().with_context(|| format!("starting {}", command.get_program().display()))?;
-        Ok(Self { process, log, started, last })
-    }
-
-    /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.id()
-    }
-
-    /// When it was started.
-    pub(crate) fn started(&self) -> Instant {
-        self.started
-    }
-
-    /// Fails if it has ended.
-    pub(crate) fn check(&mut self) -> Result<()> {
-        if let Some(status) = self.process.try_wait()? {
-            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-            bail!("ended early with {status}: {}", log.lines().last().unwrap_or("it said nothing"));
-        }
-        Ok(())
+    /// Its process.
+    pub(crate) fn party(&mut self) -> &mut Party {
+        &mut self.party
     }
 
     /// Waits until it knows that everything is confirmed.
     pub(crate) fn await_last_confirm(&mut self) -> Result<()> {
         match &self.last {
-            Last::Line => {
-                let output = self.process.stdout.take().context("no standard output")?;
-                let line = BufReader::new(output).lines().next().context("it ended early")??;
-                ensure!(line == DONE, "it said {line} in place of {DONE}");
-                Ok(())
-            }
+            Last::Line => self.party.hear(DONE, || Ok(())).map(drop),
             Last::Checkpoint { path, end } => {
                 let deadline = Instant::now() + PATIENCE;
                 while read_checkpoint(path).is_none_or(|next| next < *end) {
@@ -129,30 +91,16 @@ impl Publisher {
     }
 
     /// Asks it to end, and waits.
-    pub(crate) fn stop(mut self) -> Result<()> {
-        drop(self.process.stdin.take());
-        if matches!(self.last, Last::Checkpoint { .. }) {
-            kill(Pid::from_raw(self.pid().try_into()?), Signal::SIGTERM).context("stopping the relay")?;
-        }
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.process.try_wait()? {
-                ensure!(status.success(), "ended with {status}");
-                return Ok(());
-            }
-            ensure!(Instant::now() < deadline, "it does not end when asked to");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+    pub(crate) fn stop(self) -> Result<()> {
+        self.party.stop()
     }
 }
 
-impl Drop for Publisher {
-    fn drop(&mut self) {
-        // Fails only for a process that has ended and been waited for.
-        if self.process.kill().is_ok() {
-            drop(self.process.wait());
-        }
-    }
+/// The relay on the share at `root`, with nothing else set.
+pub(crate) fn relay_command(binary: &Path, root: &Path, url: &str) -> Command {
+    let mut command = Command::new(binary);
+    command.arg("--root").arg(root).args(["--amqp", url]);
+    command
 }
 
 fn read_checkpoint(path: &Path) -> Option<Sequence> {

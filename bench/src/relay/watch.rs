@@ -43,7 +43,7 @@ pub(crate) fn drain(
     records: u64,
     broker_before: Duration,
 ) -> Result<Drained> {
-    let pid = publisher.pid();
+    let pid = publisher.party().pid();
     let (first_count, first_at) = await_first(broker, &mut publisher)?;
     let mut peak_anonymous = 0;
     let (mut count, mut grown_at) = (first_count, first_at);
@@ -53,7 +53,7 @@ pub(crate) fn drain(
         if now > count {
             (count, grown_at) = (now, Instant::now());
         }
-        publisher.check()?;
+        publisher.party().check()?;
         peak_anonymous = peak_anonymous.max(process::memory(pid)?.anonymous);
         ensure!(grown_at.elapsed() < PATIENCE, "stuck at {count} of {records} messages");
     }
@@ -63,7 +63,7 @@ pub(crate) fn drain(
     let cpu = process::cpu(pid)?;
     let broker_cpu = process::cpu(broker.pid())?.saturating_sub(broker_before);
     let peak = process::memory(pid)?.peak;
-    let (started, drain) = (publisher.started(), grown_at - first_at);
+    let (started, drain) = (publisher.party().started(), grown_at - first_at);
     publisher.stop().context("stopping")?;
     ensure!(
         broker.count()? == records,
@@ -89,8 +89,8 @@ fn await_first(broker: &Broker, publisher: &mut Publisher) -> Result<(u64, Insta
         if count > 0 {
             return Ok((count, now));
         }
-        publisher.check()?;
-        ensure!(publisher.started().elapsed() < PATIENCE, "nothing was published");
+        publisher.party().check()?;
+        ensure!(publisher.party().started().elapsed() < PATIENCE, "nothing was published");
         std::thread::sleep(FIRST_LOOK);
     }
 }

@@ -1,6 +1,6 @@
 //! The tables of the relay's measurements.
 
-use super::{format_cell, line, percentile};
+use super::{cells, line, percentile};
 use crate::measure::relay_backlog::{self, Round};
 use crate::measure::relay_start::Started;
 use crate::relay::Drained;
@@ -79,10 +79,6 @@ pub(crate) fn start(started: &Started) -> String {
         text += &line(&number.to_string(), &cells(&row));
     }
     text
-}
-
-fn cells<const N: usize>(values: &[impl AsRef<str>; N]) -> String {
-    values.iter().map(|value| format_cell(value.as_ref())).collect()
 }
 
 fn mebibytes(bytes: f64) -> String {

@@ -15,6 +15,9 @@ use crate::side::AppendSide;
 /// Longer than any turn: `SQLite` lets one writer in at a time, the rest poll for their turn without fairness.
 const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
 
+const OUTBOX: &str =
+    "CREATE TABLE IF NOT EXISTS outbox (id INTEGER PRIMARY KEY, topic TEXT NOT NULL, payload BLOB NOT NULL)";
+
 /// The `SQLite` side.
 #[derive(Default)]
 pub(crate) struct Sqlite {
@@ -30,7 +33,9 @@ impl AppendSide for Sqlite {
     fn open(&mut self, dir: &Path, callers: usize) -> Result<()> {
         let path = dir.join("outbox.db");
         for _ in 0..callers {
-            self.connections.push(Mutex::new(connect(&path)?));
+            let connection = connect(&path)?;
+            connection.execute_batch(OUTBOX)?;
+            self.connections.push(Mutex::new(connection));
         }
         Ok(())
     }
@@ -51,15 +56,13 @@ impl AppendSide for Sqlite {
     }
 }
 
-fn connect(path: &Path) -> Result<Connection> {
+/// A connection as an outbox or a consumer of money would have it.
+pub(super) fn connect(path: &Path) -> Result<Connection> {
     let connection = Connection::open(path).context("opening the database")?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0))?;
     ensure!(mode == "wal", "the journal mode is {mode} in place of wal");
-    connection.execute_batch(
-        "PRAGMA synchronous = FULL;
-         CREATE TABLE IF NOT EXISTS outbox (id INTEGER PRIMARY KEY, topic TEXT NOT NULL, payload BLOB NOT NULL);",
-    )?;
+    connection.execute_batch("PRAGMA synchronous = FULL")?;
     let synchronous: i64 = connection.query_row("PRAGMA synchronous", (), |row| row.get(0))?;
     ensure!(synchronous == 2, "synchronous is {synchronous} in place of FULL");
     Ok(connection)

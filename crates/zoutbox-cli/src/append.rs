@@ -1,4 +1,4 @@
-//! `zoutbox append`: one durable record a line of standard input.
+//! `zoutbox append`: one durable record a line of standard input, or with a whole file as its payload.
 //!
 //! ```text
 //!   standard input ──▶ lines ──▶ feed ──▶ Writer::append ──ticket──▶ acks ──▶ standard output
@@ -12,6 +12,7 @@
 mod acks;
 mod feed;
 mod lines;
+mod payload;
 mod signals;
 
 use zoutbox_format::layout::Layout;
@@ -32,6 +33,9 @@ pub(crate) fn run(system: &System, arguments: &AppendArguments) -> Result<Exit, 
     // Everything that can be wrong with the options, before anything is touched.
     let mut record = record(arguments)?;
     let options = options(arguments);
+    if let Some(path) = &arguments.payload {
+        return payload::run(system, arguments, path, &record, options);
+    }
     // Before the first thread is made, so that all of them leave the signals to this one.
     let (interrupts, stop) = Interrupts::new()?;
     let root = &arguments.root.path;
@@ -76,6 +80,7 @@ fn record(arguments: &AppendArguments) -> Result<Record, Failure> {
     let topic = arguments.topic.clone().unwrap_or_else(|| arguments.writer.to_string());
     let mut record = Record::new(topic, Vec::new());
     record.key.clone_from(&arguments.key);
+    record.id.clone_from(&arguments.id);
     record.content_type.clone_from(&arguments.content_type);
     for header in &arguments.headers {
         let (name, value) = header.split_once('=').ok_or_else(|| {
@@ -94,6 +99,7 @@ fn option_error(error: &RecordError) -> String {
     match error {
         RecordError::TooLong { field: "topic", .. } => format!("--topic: {error}"),
         RecordError::TooLong { field: "key", .. } => format!("--key: {error}"),
+        RecordError::TooLong { field: "id", .. } => format!("--id: {error}"),
         RecordError::TooLong { field: "content type", .. } => format!("--content-type: {error}"),
         RecordError::ReservedHeader(name) => format!(
             "--header {}: names that start with '{RESERVED_HEADER_PREFIX}' belong to zoutbox",
@@ -110,6 +116,7 @@ fn options(arguments: &AppendArguments) -> Options {
         segment_age: arguments.segment_age.unwrap_or(defaults.segment_age),
         unconfirmed_limit: arguments.max_unconfirmed.or(defaults.unconfirmed_limit),
         min_free_space: arguments.min_free_space.unwrap_or(defaults.min_free_space),
+        payload_threshold: arguments.payload_threshold.unwrap_or(defaults.payload_threshold),
         when_full: match arguments.when_full {
             WhenFullArgument::Block => WhenFull::Block,
             WhenFullArgument::Fail => WhenFull::Fail,

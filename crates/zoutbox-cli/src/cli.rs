@@ -21,7 +21,7 @@ pub(crate) enum Command {
     /// Make a share: the directories and the marker without which no tool works on a root
     #[command(after_help = EXIT_CODES)]
     Init(InitArguments),
-    /// Append records durably, one a line of standard input
+    /// Append records durably, one a line of standard input, or one with a file's bytes
     #[command(after_help = EXIT_CODES, after_long_help = APPEND_HELP)]
     Append(Box<AppendArguments>),
     /// Show per writer what is durable, what is confirmed, and the lag between them
@@ -33,7 +33,7 @@ pub(crate) enum Command {
     /// Check every segment of a share, archived ones too: 0 sound, 2 damaged
     #[command(after_help = EXIT_CODES, after_long_help = VERIFY_HELP)]
     Verify(VerifyArguments),
-    /// Show the headers and frames of one segment with their offsets (or a checkpoint, marker or lock file)
+    /// Show the headers and frames of one segment with their offsets (or a checkpoint, marker, lock file or pointer)
     #[command(after_help = EXIT_CODES, after_long_help = DUMP_HELP)]
     Dump(DumpArguments),
     /// Print what a queue delivers, each record once, as JSON lines; or bring back what was set aside
@@ -42,6 +42,9 @@ pub(crate) enum Command {
     /// Try out a mount before trusting it, alone or together with another host: 0 sound, 2 a promise does not hold
     #[command(after_help = EXIT_CODES, after_long_help = DOCTOR_HELP)]
     Doctor(DoctorArguments),
+    /// Forget a consumer that has vanished: what was kept for it may go
+    #[command(after_help = EXIT_CODES, after_long_help = FORGET_HELP)]
+    Forget(ForgetArguments),
     /// For doctor itself: another process to hold a lock
     #[command(hide = true)]
     HoldLock(HoldLockArguments),
@@ -73,6 +76,17 @@ pub(crate) struct AppendArguments {
     /// The payloads' media type
     #[arg(long, value_name = "C")]
     pub(crate) content_type: Option<String>,
+    /// Append one record with this file's bytes, however many, instead of one a line; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) payload: Option<PathBuf>,
+    /// With --payload: the record's id, by which a second try finds what the first one wrote. At most 200 characters of A-Z a-z 0-9 . _ -
+    /// and a letter or digit first
+    #[arg(long, value_name = "ID", requires = "payload")]
+    pub(crate) id: Option<String>,
+    /// With --payload: the most bytes that are put into the record itself, up to 16 MiB; more get a file of their own on the share
+    /// [default: 1MiB]
+    #[arg(long, value_name = "BYTES", value_parser = bytes, requires = "payload")]
+    pub(crate) payload_threshold: Option<u64>,
     /// Print each record's writer/epoch/sequence once it is durable, in the order of the input
     #[arg(long)]
     pub(crate) acks: bool,
@@ -171,6 +185,18 @@ pub(crate) struct DoctorArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ForgetArguments {
+    #[command(flatten)]
+    pub(crate) root: RootArgument,
+    /// The consumer's name: that of its file below consumers/
+    #[arg(value_name = "NAME")]
+    pub(crate) consumer: WriterId,
+    /// Also if it has not vanished, or its file can't be understood. One that lives registers again
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct ConsumeArguments {
     /// The share's root: where pointers and large payloads lead to
@@ -254,13 +280,20 @@ record; a last line without newline counts. Records are appended with many in fl
 before it is acknowledged. When a line can't be appended (over 16 MiB, say) reading stops there; all lines before it are
 durable and acknowledged, and the error names the line. SIGTERM and SIGINT stop the reading, not what was read.
 
+With --payload, the whole of a file is one record's payload. Above --payload-threshold it is written to a file of its own on the
+share first, whatever its size, and the record names that. With --id, a try that failed or was killed can be repeated: a file of that
+id that is complete is not written again (it is looked for in this hour and the 24 before). A signal while FILE is read ends it with
+nothing appended; one after that ends it at once, and then the record may or may not be durable. A share without room for the payload
+ends it with 75, whatever --when-full says.
+
 Examples:
   zoutbox append --root /mnt/outbox --writer orders < orders.jsonl
   tail -F app.log | zoutbox append --root /mnt/outbox --writer app-1 --topic logs --acks
   jq -c . event.json | zoutbox append --root /mnt/outbox --writer billing --topic billing.paid \\
       --key customer-4 --header source=shop --content-type application/json
+  zoutbox append --root /mnt/outbox --writer scans --payload scan-17.tiff --id scan-17 --content-type image/tiff --acks
 
-Exit codes: 0 every line is durable; 65 a line or option no record can hold; 66 not a share; 75 another live writer has
+Exit codes: 0 every line, or the payload, is durable; 65 a line or option no record can hold; 66 not a share; 75 another live writer has
 this id, or the share is full; 130 and 143 stopped by a signal before the end of the input; more: zoutbox --help";
 
 const STATUS_HELP: &str = "\
@@ -294,9 +327,28 @@ Fields of --json, one object:
     answers                    false if its files do not answer; all above but writer and damages is null then
     waits                      what it waits for, each {what, since_ms, relay_epoch}: a text, milliseconds since 1970-01-01
                                UTC, and the epoch of the relay that says so, or null: status itself met it
+    needed                     what consumers need of it, {from, parked}: from which segment on (null: everything), and which
+                               ones in front of that; null if no consumer counts
+  consumers                    those that registered, in the order of their names, null if their files do not answer; each:
+    name, group                its name, and that of those who share its queue
+    updated_ms, silent_ms      when it wrote that, by its clock; how long ago that is, by this host's
+    limit_ms, vanished         how long it may be silent, and whether it is silent for longer: then it holds nothing
+    problem                    why its file can't be understood, or null; the relay removes nothing then, and group,
+                               updated_ms, silent_ms and limit_ms are null
+    holds                      what it needs by itself, {writer, from, parked} for each writer that it names, as in needed
   notes                        strings: what else is worth knowing, such as a file that could not be understood
 
 Exit codes: 0 also if damages or waits are listed; 66 not a share; 75 not everything answered; more: zoutbox --help";
+
+const FORGET_HELP: &str = "\
+A consumer that registers on a share (consumers/NAME) has segments and large payloads kept for it. The relay gives up one
+that is silent beyond its own limit, and says so; this removes its registration. It does so only if it is silent beyond its
+limit by this host's clock, and its file stands still for two of the intervals at which it is to be written, which takes that long.
+
+Example:
+  zoutbox forget --root /mnt/outbox billing-3
+
+Exit codes: 0 forgotten; 66 not a share, or no such consumer; 75 it has not vanished; more: zoutbox --help";
 
 const CAT_HELP: &str = "\
 Writers come in the order of their ids, each writer's records in their order. Damage is told on standard error with its
@@ -309,7 +361,8 @@ Fields of each line:
   key, application_id          string or null
   timestamp_ms                 milliseconds since 1970-01-01 UTC
   content_type                 string or null
-  headers                      object of strings
+  headers                      object of strings. zoutbox-payload-path, -size and -crc are there if the payload is a file of its own,
+                               below the share's root; payload is empty then
   payload                      the payload, as payload_encoding says
   payload_encoding             utf8, or base64 if the payload is not UTF-8
 
@@ -320,8 +373,8 @@ Examples:
 Exit codes: 0 done; 2 damage found; 66 not a share, or no such writer; more: zoutbox --help";
 
 const VERIFY_HELP: &str = "\
-Reads everything: every segment's header, frames, records and seal, the chain from segment to segment, checkpoints,
-and lock files. A torn tail (a commit that never finished) was never acknowledged and is sound.
+Reads everything: every segment's header, frames, records and seal, the chain from segment to segment, the large payloads
+that records name (size and CRC), checkpoints, and lock files. A torn tail (a commit that never finished) was never acknowledged and is sound.
 
 A line of text for each damage: FILE: offset N: what is wrong: lost sequences A to B of writer W
 
@@ -330,6 +383,7 @@ Fields of --json, one object:
   sound                        true or false
   writers, segments, records   how many were read
   bytes                        of payload and fields together
+  payloads, payload_bytes      how many large payloads were read, once for each record that names them, and their bytes
   damages                      each:
     writer                     whose, or null
     file                       the path

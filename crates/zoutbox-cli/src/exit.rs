@@ -33,13 +33,14 @@ Exit codes:
   1    a bug
   2    damaged data found (verify, cat, dump), or a promise that does not hold here (doctor)
   64   wrong usage
-  65   bad input: a record too large, a header that is not allowed
+  65   bad input: a record too large, a header that is not allowed, an id that can't name a payload or names another
   66   not a share (not mounted?), one mounted so that a promise does not hold, or a file that is not there
   69   the broker refuses (consume): password, permission, another queue of that name
   73   can't create
   74   input or output error
   75   try again later: another live writer has this id, the share is full, not everything answered (status), no
-       partner came (doctor --pair), or the inbox is locked, or too many records are parked (consume)
+       partner came (doctor --pair), a consumer has not vanished (forget), or the inbox is locked, or too many
+       records are parked (consume)
   76   made by a newer zoutbox: update this one
   130  ended by SIGINT before the input was (append), or before the end (doctor, consume --count or --once)
   143  the same by SIGTERM";

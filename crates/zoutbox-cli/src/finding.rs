@@ -75,6 +75,11 @@ impl Finding {
         }
     }
 
+    /// A large payload that is not what its record says: without it, the record is as good as lost.
+    pub(crate) fn payload(writer: &WriterId, file: PathBuf, record: Sequence, reason: String) -> Self {
+        Self { writer: Some(writer.clone()), file, offset: 0, reason, lost: Lost::Range(record, record) }
+    }
+
     /// Something beside the log: no record is lost with it.
     pub(crate) fn aside(
         writer: Option<&WriterId>,

@@ -1,7 +1,7 @@
 //! `zoutbox`, the operator's tool: makes shares, appends lines, shows, checks and dumps what lies on a share, and prints what a queue delivers.
 //!
 //! ```text
-//!   cli ──▶ main ──▶ init  append  status  cat  verify  dump  doctor  consume        one module a command
+//!   cli ──▶ main ──▶ init  append  status  cat  verify  dump  doctor  consume  forget   one module a command
 //!                              │      └─────┴─────┤                       │
 //!                       zoutbox-writer            │               zoutbox-consumer
 //!                                              pass: a writer's log once, front to back ──▶ zoutbox-reader
@@ -17,6 +17,7 @@ mod doctor;
 mod dump;
 mod exit;
 mod finding;
+mod forget;
 mod init;
 mod output;
 mod pass;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Dump(arguments) => dump::run(&system, arguments),
         Command::Consume(arguments) => consume::run(&system, arguments),
         Command::Doctor(arguments) => doctor::run(&system, arguments),
+        Command::Forget(arguments) => forget::run(&system, arguments),
         Command::HoldLock(arguments) => doctor::hold::run(&system, arguments),
     };
     match ended {

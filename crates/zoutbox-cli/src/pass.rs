@@ -81,7 +81,7 @@ impl Pass {
                 }
                 Stop::CaughtUp if looks > 0 => return Ok(None),
                 Stop::CaughtUp => looks += 1,
-                Stop::Budget => {}
+                Stop::Budget | Stop::Repeats { .. } => {}
             }
         }
     }

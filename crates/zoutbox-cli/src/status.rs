@@ -4,6 +4,7 @@
 //! it), the record behind the checkpoint is read for its time, and what lies between is counted by names and headers. And bounded time,
 //! however silent the share: what does not answer is shown as that.
 
+mod consumers;
 mod crew;
 mod lane;
 mod relay;
@@ -21,6 +22,7 @@ use zoutbox_storage::{Share, Space, StorageError, System};
 use crate::cli::StatusArguments;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
+use consumers::ConsumerJson;
 use crew::{Ended, attempt};
 use lane::Lane;
 use relay::{RelayJson, WaitJson};
@@ -34,6 +36,8 @@ struct Status {
     relay: Option<RelayJson>,
     ignored: Vec<String>,
     writers: Vec<Lane>,
+    /// `None` if their files do not answer.
+    consumers: Option<Vec<ConsumerJson>>,
     notes: Vec<String>,
 }
 
@@ -54,11 +58,13 @@ struct HolderJson {
 /// What is looked at on a thread of its own.
 enum Task {
     Relay,
+    Consumers,
     Lane(WriterId),
 }
 
 enum Answer {
     Relay(Box<relay::Seen>),
+    Consumers(Box<consumers::Seen>),
     Lane(Box<Lane>),
 }
 
@@ -87,30 +93,35 @@ fn look(system: &System, root: &Path, patience: Duration) -> Result<Status, Fail
         relay: None,
         ignored: found.ignored,
         writers: Vec::new(),
+        consumers: None,
         notes: Vec::new(),
     };
     let lanes = || found.writers.iter().cloned().map(Task::Lane);
-    let tasks = || std::iter::once(Task::Relay).chain(lanes());
+    let tasks = || [Task::Relay, Task::Consumers].into_iter().chain(lanes());
     let system = system.clone();
     let ended = attempt(tasks().collect(), patience, move |task| {
         Ok::<_, Failure>(match task {
             Task::Relay => Answer::Relay(Box::new(relay::look(&system, &share)?)),
+            Task::Consumers => Answer::Consumers(Box::new(consumers::look(&system, &share)?)),
             Task::Lane(writer) => Answer::Lane(Box::new(lane::look(&system, &share, &writer)?)),
         })
     });
-    let mut waits = None;
+    let (mut waits, mut needed) = (None, None);
     for (task, ended) in tasks().zip(ended) {
         match (task, ended) {
             (_, Ended::Done(answer)) => match answer? {
                 Answer::Relay(seen) => {
-                    (status.relay, status.notes, waits) = (seen.relay, seen.notes, seen.waits);
+                    status.notes.extend(seen.notes);
+                    (status.relay, waits) = (seen.relay, seen.waits);
                 }
+                Answer::Consumers(seen) => needed = Some(seen),
                 Answer::Lane(lane) => status.writers.push(*lane),
             },
             (Task::Relay, ended) => {
                 let waits = vec![silence(&ended, "the relay's files", since_ms)];
                 status.relay = Some(RelayJson { waits, ..RelayJson::default() });
             }
+            (Task::Consumers, ended) => status.notes.push(silence(&ended, "the consumers", since_ms).what),
             (Task::Lane(writer), ended) => {
                 let waits = vec![silence(&ended, &format!("writer {writer}"), since_ms)];
                 status.writers.push(Lane { waits, ..Lane::silent(&writer) });
@@ -119,6 +130,11 @@ fn look(system: &System, root: &Path, patience: Duration) -> Result<Status, Fail
     }
     if let Some(waits) = waits {
         status.add(waits);
+    }
+    if let Some(seen) = needed {
+        status.writers.iter_mut().for_each(|lane| seen.fill(lane));
+        status.notes.extend(seen.notes);
+        status.consumers = Some(seen.consumers);
     }
     Ok(status)
 }
@@ -149,7 +165,8 @@ fn silence<A>(ended: &Ended<A>, at: &str, since_ms: u64) -> WaitJson {
 impl Status {
     /// Whether everything answered.
     fn is_complete(&self) -> bool {
-        self.relay.as_ref().is_none_or(|relay| relay.answers) && self.writers.iter().all(|lane| lane.answers)
+        let relay = self.relay.as_ref().is_none_or(|relay| relay.answers);
+        relay && self.consumers.is_some() && self.writers.iter().all(|lane| lane.answers)
     }
 
     /// Adds what the relay says that it waits for.

@@ -3,6 +3,7 @@
 //! What is part of a log, and what is lost, is the reader's word ([`Pass`]), so that it can't differ from what the relay does. On
 //! top of that each segment is looked at for what costs no record: its seal, and its link to the segment before it.
 
+mod payload;
 mod report;
 mod segment;
 
@@ -10,13 +11,13 @@ use std::collections::BTreeSet;
 
 use zoutbox_format::holder::HOLDER_LENGTH;
 use zoutbox_format::layout::SegmentName;
-use zoutbox_format::{Holder, RecordRef, SegmentId, WriterId};
+use zoutbox_format::{Holder, PayloadReference, RecordRef, SegmentId, WriterId};
 use zoutbox_reader::{Damage, LogRecord, StoredCheckpoint, checkpoint, segments, writers};
 use zoutbox_storage::{Share, StorageError, System};
 
 use crate::cli::VerifyArguments;
 use crate::exit::{Exit, Failure};
-use crate::finding::Finding;
+use crate::finding::{Finding, locate};
 use crate::pass::{Met, Pass};
 use crate::view::{Sealed, absent_is_none, with_archive};
 use report::Report;
@@ -25,7 +26,8 @@ use segment::Checked;
 pub(crate) fn run(system: &System, arguments: &VerifyArguments) -> Result<Exit, Failure> {
     let share = Share::open(system, &arguments.root.path)?;
     let whole = with_archive(system, &share, Sealed::Mapped);
-    let mut verify = Verify { system: whole, share, report: Report::new(arguments.json) };
+    let mut verify =
+        Verify { system: whole, plain: system.clone(), share, report: Report::new(arguments.json) };
     let found = writers(&verify.system, &verify.share)?;
     for name in &found.ignored {
         let directory = verify.share.layout.writers().join(name);
@@ -40,7 +42,9 @@ pub(crate) fn run(system: &System, arguments: &VerifyArguments) -> Result<Exit, 
 }
 
 struct Verify {
+    /// With the archive, and sealed segments mapped.
     system: System,
+    plain: System,
     share: Share,
     report: Report,
 }
@@ -60,10 +64,14 @@ impl Verify {
         let names = segments(&self.system, &self.share, writer)?;
         let seen = self.log(writer)?;
         self.report.segments += names.len();
+        let reclaimed = match checkpoint(&self.system, &self.share, writer)? {
+            StoredCheckpoint::Found(found) => Some(found.position.segment),
+            StoredCheckpoint::None | StoredCheckpoint::Damaged { .. } => None,
+        };
         let mut before = None;
         for (index, name) in names.iter().enumerate() {
             let next = names.get(index + 1);
-            self.segment(writer, *name, next, before, &seen)?;
+            self.segment(writer, *name, next, (before, reclaimed), &seen)?;
             before = Some(name.id);
         }
         self.beside(writer)
@@ -92,10 +100,10 @@ impl Verify {
 
     fn record(&mut self, writer: &WriterId, record: &LogRecord) -> Result<(), Failure> {
         match RecordRef::decode(&record.body) {
-            Ok(_) => {
+            Ok(decoded) => {
                 self.report.records += 1;
                 self.report.bytes += record.body.len() as u64;
-                Ok(())
+                decoded.large_payload().map_or(Ok(()), |large| self.payload(writer, record, &large))
             }
             Err(error) => {
                 let finding = Finding::body(&self.system, &self.share, writer, record, &error);
@@ -104,16 +112,36 @@ impl Verify {
         }
     }
 
+    /// A payload that is gone with its record is none that is missed.
+    fn payload(
+        &mut self,
+        writer: &WriterId,
+        record: &LogRecord,
+        large: &PayloadReference,
+    ) -> Result<(), Failure> {
+        let Some(wrong) = payload::check(&self.plain, &self.share, writer, large)? else {
+            self.report.payloads += 1;
+            self.report.payload_bytes += large.size;
+            return Ok(());
+        };
+        let segment = locate(&self.plain, &self.share, writer, record.after.segment);
+        if absent_is_none(self.plain.disk.metadata(&segment))?.is_none() {
+            return Ok(());
+        }
+        let file = self.share.layout.payload(&large.name);
+        self.report.damage(Finding::payload(writer, file, record.sequence, wrong))
+    }
+
     /// Looks at what costs no record.
     fn segment(
         &mut self,
         writer: &WriterId,
         name: SegmentName,
         next: Option<&SegmentName>,
-        before: Option<SegmentId>,
+        (before, reclaimed): (Option<SegmentId>, Option<SegmentId>),
         seen: &Seen,
     ) -> Result<(), Failure> {
-        let checked = match segment::check(&self.system, &self.share, writer, name, before) {
+        let checked = match segment::check(&self.system, &self.share, writer, name, before, reclaimed) {
             Ok(checked) => checked,
             // Reclaimed since it was listed.
             Err(error) if error.is_missing() => return Ok(()),

@@ -119,9 +119,10 @@ impl Disk for View {
 
     fn list(&self, path: &Path) -> Result<Vec<Entry>, StorageError> {
         let Some(archived) = self.archived(path) else { return self.inner.list(path) };
-        // The archive first: what is moved between the two looks is then seen at least once.
+        // The archive last: what is moved there between the two looks is then seen at least once.
+        let live = self.inner.list(path);
         let mut entries = absent_is_none(self.inner.list(&archived))?.unwrap_or_default();
-        match (self.inner.list(path), entries.is_empty()) {
+        match (live, entries.is_empty()) {
             (Err(error), false) if error.is_missing() => {}
             (live, _) => entries.extend(live?),
         }

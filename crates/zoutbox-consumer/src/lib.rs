@@ -1,24 +1,69 @@
-//! The consumer's side of zoutbox. A relay delivers at least once; with the [`Inbox`] every record has its effect exactly once.
+//! The consumer's side of zoutbox. A relay delivers at least once, and often only a pointer to where records lie; with [`Resolver`] and [`Inbox`] every
+//! record has its effect exactly once.
 //!
 //! ```
-//! use zoutbox_consumer::{Applied, Identity, Inbox, SqliteStore};
+//! use zoutbox_consumer::{Applied, HeaderValue, Inbox, Message, Payload, Resolver, ResolverOptions, SqliteStore};
 //! # let directory = tempfile::tempdir()?;
-//! # let path = directory.path().join("billing.db");
+//! # let (root, path) = (directory.path().join("share"), directory.path().join("billing.db"));
+//! # let (share, _) = zoutbox_storage::Share::init(&zoutbox_storage::System::real(), &root)?;
 //!
+//! let mut resolver = Resolver::open(&root, ResolverOptions::default())?;
 //! let mut inbox = Inbox::open(SqliteStore::open(&path)?, "billing")?;
-//! inbox.store().connection().execute_batch("CREATE TABLE IF NOT EXISTS paid (invoice TEXT) STRICT")?;
+//! inbox.store().connection().execute_batch("CREATE TABLE IF NOT EXISTS paid (invoice BLOB) STRICT")?;
 //!
-//! // What a message carries: the share's id, and in `message_id` the record's.
-//! let identity = Identity::new("000102030405060708090a0b0c0d0e0f".parse()?, "orders/3/42".parse()?);
+//! // As any AMQP client got it: here the record itself, but it may as well be a pointer to a thousand of them.
+//! let text = |text: &str| HeaderValue::Text(text.to_owned());
+//! let headers = [
+//!     ("zoutbox-share", text("000102030405060708090a0b0c0d0e0f")),
+//!     ("zoutbox-writer", text("orders")),
+//!     ("zoutbox-epoch", HeaderValue::Integer(3)),
+//!     ("zoutbox-seq", HeaderValue::Integer(42)),
+//! ];
+//! let message = Message {
+//!     topic: "invoices.paid".to_owned(),
+//!     message_id: Some("orders/3/42".to_owned()),
+//!     timestamp_s: Some(1_700_000_000),
+//!     headers: headers.map(|(name, value)| (name.to_owned(), value)).into(),
+//!     body: b"17".to_vec(),
+//!     ..Message::default()
+//! };
+//! # let mut message = message;
+//! # message.headers.insert("zoutbox-share".to_owned(), text(&share.id.to_string()));
+//!
 //! for delivery in 1..=2 {
-//!     let applied = inbox.apply(&identity, |tx| tx.execute("INSERT INTO paid VALUES (?1)", ["17"]))?;
-//!     assert_eq!(applied, if delivery == 1 { Applied::Now(1) } else { Applied::Duplicate });
+//!     let records = resolver.resolve(message.clone())?;
+//!     for record in records.iter() {
+//!         let Payload::Bytes(invoice) = record.payload else { return Err("large payloads are read as a stream".into()) };
+//!         let applied = inbox.apply(&record.identity, |tx| tx.execute("INSERT INTO paid VALUES (?1)", [invoice]))?;
+//!         assert_eq!(applied, if delivery == 1 { Applied::Now(1) } else { Applied::Duplicate });
+//!     }
 //!     // Acknowledge the message to the broker here: not earlier.
 //! }
 //! # let paid: u32 = inbox.store().connection().query_row("SELECT count(*) FROM paid", [], |row| row.get(0))?;
 //! # assert_eq!(paid, 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # What `resolve` promises
+//!
+//! It makes one API of whatever the relay did: the record in the message, a pointer to one or to many, a payload in a file of its own. What it
+//! returns is what was appended, all of what the message leads to, with the identity of each; or it returns an error, and then nothing.
+//!
+//! Everything in a message may be forged. No file is opened but below the share's root, through no link, and of no other kind; sizes are
+//! compared before anything is allocated; bytes are records only if they have the pointer's CRC and are exactly the records that it says.
+//!
+//! What to do with an error, by [`ResolveError::kind`]:
+//!
+//! | kind | what it means | what to do with the message |
+//! |---|---|---|
+//! | `Retry` | [this host does not show it yet](ResolveError::NotYet), or the share is away | resolve it again later; after a while, give it back to the broker |
+//! | `Missing` | [it was removed](ResolveError::Expired): the consumer was too slow | set it aside |
+//! | `Corrupt` | what lies on the share is not what it must be | set it aside |
+//! | `Invalid` | the message is forged, damaged, of another share, or of a newer zoutbox | set it aside |
+//! | any other | the share can't be read as things are | stop, and tell a person |
+//!
+//! It never waits for anything but the disk, and every call may be the last look or the first of many. Large payloads are not read by it:
+//! [`Large::open`] gives a reader, with the same errors.
 //!
 //! # What `apply` promises
 //!

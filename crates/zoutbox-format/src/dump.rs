@@ -1,4 +1,5 @@
-//! Any file of a share as text, for people: what its header says, every frame with its offset, every gap with what it means.
+//! Any file of a share, or a pointer's message, as text, for people: what its header says, every frame with its offset, every gap with
+//! what it means.
 //!
 //! ```text
 //! segment writer=orders epoch=1 first=1 share=000102030405060708090a0b0c0d0e0f created=1700000000000
@@ -25,6 +26,7 @@ use crate::header::{HEADER_LENGTH, SegmentHeader};
 use crate::holder::{HOLDER_LENGTH, Holder};
 use crate::identity::Sequence;
 use crate::marker::{MAX_MARKER, Marker};
+use crate::pointer::{MAX_POINTER_LENGTH, Pointer, PointerError};
 use crate::record::RecordRef;
 use crate::scan::{Gap, ReadAt, Scanner, Step, read_full};
 
@@ -51,7 +53,7 @@ pub struct Dumped {
 /// How a dump ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DumpEnd {
-    /// A sealed segment, a checkpoint, a marker or a lock file: whole, if there were no gaps.
+    /// A sealed segment, a checkpoint, a marker, a lock file or a pointer: whole, if there were no gaps.
     Complete,
     /// A segment without a seal: nothing, or only zeros, behind its last frame.
     Open,
@@ -74,7 +76,7 @@ pub enum DumpError<E> {
     Output(#[from] fmt::Error),
 }
 
-/// Writes what is in a segment, checkpoint, marker or lock file of `length` bytes. They are told apart by their first bytes.
+/// Writes what is in a segment, checkpoint, marker, lock file or pointer of `length` bytes. They are told apart by their first bytes.
 ///
 /// Needs a few hundred KiB of memory, or twice the longest frame's length (at most 16 MiB and a little), whatever is in
 /// the file.
@@ -96,6 +98,8 @@ pub fn dump<S: ReadAt + ?Sized>(
         Ok(dump_holder(&holder, out)?)
     } else if start.trim_ascii_start().starts_with(b"{") {
         Ok(dump_marker(start, out)?)
+    } else if matches!(start, [0x91..=0x9F, ..]) && length <= MAX_POINTER_LENGTH as u64 {
+        Ok(dump_pointer(start, out)?)
     } else {
         dump_segment(source, length, start, out)
     }
@@ -138,6 +142,21 @@ fn dump_holder(holder: &Holder, out: &mut impl Write) -> Result<Dumped, fmt::Err
     let doorbell = doorbell.map(|address| format!(" doorbell={address}")).unwrap_or_default();
     writeln!(out, "holder epoch={epoch} next={next} host={} pid={pid}{doorbell}", text(host.as_bytes()))?;
     Ok(ended(DumpEnd::Complete))
+}
+
+fn dump_pointer(bytes: &[u8], out: &mut impl Write) -> Result<Dumped, fmt::Error> {
+    match Pointer::decode(bytes) {
+        Ok(pointer) => {
+            let Pointer { share, writer, segment, offset, length, sequence, count, crc } = pointer;
+            writeln!(
+                out,
+                "pointer writer={writer} share={share} segment={segment} offset={offset} length={length} sequence={sequence} count={count} crc={crc:08x}"
+            )?;
+            Ok(ended(DumpEnd::Complete))
+        }
+        Err(error @ PointerError::Newer(_)) => refused(out, "pointer", &error, DumpEnd::Unknown),
+        Err(error @ PointerError::Malformed) => refused(out, "pointer", &error, DumpEnd::Damaged),
+    }
 }
 
 fn refused(

@@ -59,6 +59,8 @@ pub struct Frame<'a> {
     pub sequence: Sequence,
     /// Its body: a record's bytes, or a seal's.
     pub body: &'a [u8],
+    /// All of it, header and body, as it lies in the segment.
+    pub bytes: &'a [u8],
 }
 
 impl Frame<'_> {
@@ -182,7 +184,7 @@ pub fn parse(bytes: &[u8], seed: CrcSeed) -> Parsed<'_> {
         _ => return Parsed::Invalid(InvalidFrame::Length(length)),
     };
     let needed = FRAME_HEADER_LENGTH + body_length;
-    let Some(body) = bytes.get(FRAME_HEADER_LENGTH..needed) else {
+    let Some((bytes, body)) = bytes.get(..needed).zip(bytes.get(FRAME_HEADER_LENGTH..needed)) else {
         return Parsed::Partial { needed };
     };
     let (covered, crc) = header.split_at(CRC_OFFSET);
@@ -196,7 +198,7 @@ pub fn parse(bytes: &[u8], seed: CrcSeed) -> Parsed<'_> {
     };
     let commit_index = u32_at(header, 12).unwrap_or_default();
     let sequence = Sequence::new(u64_at(header, 16).unwrap_or_default());
-    Parsed::Frame(Frame { kind, commit_index, sequence, body })
+    Parsed::Frame(Frame { kind, commit_index, sequence, body, bytes })
 }
 
 fn parse_short(bytes: &[u8]) -> Parsed<'_> {
@@ -246,7 +248,7 @@ mod tests {
         let Parsed::Frame(frame) = parse(&bytes, header().crc_seed()) else { panic!("no frame") };
         assert_eq!((frame.sequence.get(), frame.commit_index, frame.length()), (42, 3, bytes.len()));
         assert_eq!(frame.commit_first(), Sequence::new(39));
-        assert_eq!(frame.body, b"a body of some length");
+        assert_eq!((frame.body, frame.bytes), (&b"a body of some length"[..], &bytes[..]));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //!        relay/checkpoints/<writer>
 //!        dead/<writer>/<epoch>-<sequence>.json
 //!        archive/<writer>/<epoch>-<first sequence>.seg
+//!                         <epoch>-<first sequence>.held    set aside, not archived for good
 //!        payloads/<writer>/<yyyy>/<mm>/<dd>/<hh>/<id>
 //!        consumers/<name>
 //! ```
@@ -29,6 +30,8 @@ pub const TEMPORARY_SUFFIX: &str = ".tmp";
 
 const OPEN: &str = ".open";
 const SEALED: &str = ".seg";
+const HELD: &str = ".held";
+const DEAD_LETTER: &str = ".json";
 
 /// Paths below one share root.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,9 +191,7 @@ impl SegmentName {
             (None, Some(stem)) => (stem, true),
             (None, None) => return None,
         };
-        let (epoch, first) = stem.split_once('-')?;
-        let epoch = Epoch::new(padded(epoch)?);
-        let first_sequence = Sequence::new(padded(first)?);
+        let (epoch, first_sequence) = padded_pair(stem)?;
         Some(Self { id: SegmentId { epoch, first_sequence }, sealed })
     }
 
@@ -217,7 +218,31 @@ pub fn is_prepared_name(name: &str) -> bool {
 /// The file name of a dead letter.
 #[must_use]
 pub fn dead_letter_name(epoch: Epoch, sequence: Sequence) -> String {
-    format!("{epoch:020}-{sequence:020}.json")
+    format!("{epoch:020}-{sequence:020}{DEAD_LETTER}")
+}
+
+/// Reads the file name of a dead letter: the record's epoch and sequence.
+#[must_use]
+pub fn parse_dead_letter_name(name: &str) -> Option<(Epoch, Sequence)> {
+    padded_pair(name.strip_suffix(DEAD_LETTER)?)
+}
+
+/// The name of the mark beside an archived segment which says that it is there only for as long as somebody needs it.
+#[must_use]
+pub fn held_name(id: SegmentId) -> String {
+    format!("{:020}-{:020}{HELD}", id.epoch, id.first_sequence)
+}
+
+/// Reads the name of such a mark.
+#[must_use]
+pub fn parse_held_name(name: &str) -> Option<SegmentId> {
+    let (epoch, first_sequence) = padded_pair(name.strip_suffix(HELD)?)?;
+    Some(SegmentId { epoch, first_sequence })
+}
+
+fn padded_pair(stem: &str) -> Option<(Epoch, Sequence)> {
+    let (epoch, sequence) = stem.split_once('-')?;
+    Some((Epoch::new(padded(epoch)?), Sequence::new(padded(sequence)?)))
 }
 
 /// A positive number of exactly 20 decimal digits.
@@ -244,5 +269,23 @@ mod tests {
             assert_eq!(SegmentName::parse(bad), None, "{bad}");
         }
         assert!(is_prepared_name(&prepared_name(Epoch::FIRST)));
+    }
+
+    #[test]
+    fn the_names_of_letters_and_marks_read_back_and_are_no_segments() {
+        let (epoch, first_sequence) = (Epoch::new(3), Sequence::new(u64::MAX));
+        let id = SegmentId { epoch, first_sequence };
+        assert_eq!(
+            parse_dead_letter_name(&dead_letter_name(epoch, first_sequence)),
+            Some((epoch, first_sequence))
+        );
+        assert_eq!(parse_held_name(&held_name(id)), Some(id));
+        assert_eq!(
+            (SegmentName::parse(&held_name(id)), parse_dead_letter_name(&held_name(id))),
+            (None, None)
+        );
+        for bad in ["damage-1-1-0.json", "1-2.json", ".json", "1-2.held", "x"] {
+            assert_eq!((parse_dead_letter_name(bad), parse_held_name(bad)), (None, None), "{bad}");
+        }
     }
 }

@@ -43,7 +43,6 @@ pub enum PayloadError {
 
 /// An hour of the calendar, UTC: the directories of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(clippy::struct_field_names, reason = "an hour's hour has no other name")]
 pub struct Hour {
     /// 1970 to 9999.
     year: u16,
@@ -52,7 +51,7 @@ pub struct Hour {
     /// 1 to 31.
     day: u8,
     /// 0 to 23.
-    hour: u8,
+    of_day: u8,
 }
 
 impl Hour {
@@ -75,7 +74,7 @@ impl Hour {
             year: u16::try_from(year).unwrap_or(u16::MAX),
             month: small(month),
             day: small(day),
-            hour: small(hours % 24),
+            of_day: small(hours % 24),
         }
     }
 
@@ -86,15 +85,15 @@ impl Hour {
         };
         let [year, month, day, hour] = parts;
         let small = |text| number(text, 2).and_then(|n| u8::try_from(n).ok());
-        let (year, month, day, hour) = (number(year, 4)?, small(month)?, small(day)?, small(hour)?);
-        let sound = year >= 1970 && (1..=12).contains(&month) && (1..=31).contains(&day) && hour <= 23;
-        sound.then_some(Self { year, month, day, hour })
+        let (year, month, day, of_day) = (number(year, 4)?, small(month)?, small(day)?, small(hour)?);
+        let sound = year >= 1970 && (1..=12).contains(&month) && (1..=31).contains(&day) && of_day <= 23;
+        sound.then_some(Self { year, month, day, of_day })
     }
 }
 
 impl fmt::Display for Hour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04}/{:02}/{:02}/{:02}", self.year, self.month, self.day, self.hour)
+        write!(f, "{:04}/{:02}/{:02}/{:02}", self.year, self.month, self.day, self.of_day)
     }
 }
 

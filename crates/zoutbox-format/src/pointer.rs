@@ -144,7 +144,21 @@ impl Pointer {
 /// The CRC of a pointer to `frames`.
 #[must_use]
 pub fn crc(frames: &[u8]) -> u32 {
-    crc32(0, &[frames])
+    crc_continued(0, frames)
+}
+
+/// The CRC of a pointer to `frames` and to what lies in front of them and has the CRC `before`; 0 if that is nothing.
+#[must_use]
+pub fn crc_continued(before: u32, frames: &[u8]) -> u32 {
+    crc32(before, &[frames])
+}
+
+/// The CRC of a pointer to frames with the CRC `first`, and to `length` bytes behind them with the CRC `second`.
+#[must_use]
+pub fn crc_joined(first: u32, second: u32, length: u32) -> u32 {
+    let mut joined = crc32fast::Hasher::new_with_initial(first);
+    joined.combine(&crc32fast::Hasher::new_with_initial_len(second, u64::from(length)));
+    joined.finalize()
 }
 
 const _: () = assert!(FRAME_HEADER_LENGTH == 28 && SMALLEST_FRAME > 28);
@@ -237,6 +251,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_crc_of_pieces_is_that_of_the_whole(
+            first in prop::collection::vec(any::<u8>(), 0..500), second in prop::collection::vec(any::<u8>(), 0..500),
+        ) {
+            let whole = crc(&[first.as_slice(), &second].concat());
+            prop_assert_eq!(crc_continued(crc(&first), &second), whole);
+            prop_assert_eq!(crc_joined(crc(&first), crc(&second), u32::try_from(second.len()).expect("short")), whole);
+        }
+
         #[test]
         fn no_bytes_panic_and_what_decodes_has_one_encoding(
             bytes in prop::collection::vec(any::<u8>(), 0..220), changes in prop::collection::vec((0_usize..60, any::<u8>()), 0..4),

@@ -13,7 +13,7 @@ use crate::limits::{
     MAX_CONTENT_TYPE, MAX_HEADER_BYTES, MAX_HEADER_NAME, MAX_HEADERS, MAX_ID, MAX_KEY, MAX_PAYLOAD,
     MAX_TOPIC, RESERVED_HEADER_PREFIX,
 };
-use crate::payload::{CRC_HEADER, PATH_HEADER, PayloadReference, SIZE_HEADER};
+use crate::payload::{CRC_HEADER, PATH_HEADER, PayloadError, PayloadReference, SIZE_HEADER};
 
 /// Why a record can't be appended, or bytes are no record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,7 +73,7 @@ impl<'a> RecordRef<'a> {
     #[must_use]
     pub fn large_payload(&self) -> Option<PayloadReference> {
         // Whoever made this value has checked it.
-        PayloadReference::from_headers(|name| self.headers.get(name)).ok().flatten()
+        self.reference().and_then(Result::ok).flatten()
     }
 
     /// Decodes a data frame's body.
@@ -125,9 +125,7 @@ impl<'a> RecordRef<'a> {
         within("id", self.id.map_or(0, str::len), MAX_ID)?;
         within("content type", self.content_type.map_or(0, str::len), MAX_CONTENT_TYPE)?;
         self.headers.check()?;
-        // Without a reserved header, as most are, there is nothing to look up.
-        let names_one = self.headers.0.iter().any(|(name, _)| is_reserved(name));
-        match names_one.then(|| PayloadReference::from_headers(|name| self.headers.get(name))) {
+        match self.reference() {
             Some(Err(_) | Ok(None)) => {
                 Err(RecordError::Reference("its three headers are not all there and sound"))
             }
@@ -136,6 +134,12 @@ impl<'a> RecordRef<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What the headers say of a large payload; without a reserved one, as most records are, there is nothing to look up.
+    fn reference(&self) -> Option<Result<Option<PayloadReference>, PayloadError>> {
+        let names_one = self.headers.0.iter().any(|(name, _)| is_reserved(name));
+        names_one.then(|| PayloadReference::from_headers(|name| self.headers.get(name)))
     }
 }
 
@@ -158,20 +162,30 @@ impl<'a> Headers<'a> {
         within("number of headers", self.0.len(), MAX_HEADERS)?;
         let bytes = self.0.iter().map(|(name, value)| name.len() + value.len()).sum();
         within("headers together", bytes, MAX_HEADER_BYTES)?;
-        let mut names: Vec<&str> = self.0.iter().map(|(name, _)| *name).collect();
-        for name in &names {
+        for (name, _) in &self.0 {
             within("header name", name.len(), MAX_HEADER_NAME)?;
             if is_reserved(name) && ![PATH_HEADER, SIZE_HEADER, CRC_HEADER].contains(name) {
                 return Err(RecordError::ReservedHeader((*name).into()));
             }
         }
-        names.sort_unstable();
-        let twice = names.windows(2).find(|pair| pair.first() == pair.last());
-        match (names.first(), twice) {
-            (Some(&""), _) => Err(RecordError::HeaderName(String::new())),
-            (_, Some(pair)) => Err(RecordError::HeaderName(pair.concat())),
-            _ => Ok(()),
+        let bad = self.0.iter().map(|(name, _)| *name).find(|name| name.is_empty()).or_else(|| self.twice());
+        bad.map_or(Ok(()), |name| Err(RecordError::HeaderName(name.into())))
+    }
+
+    /// A name that stands twice. Few are compared each with each; of many, which could take long, a sorted list is made.
+    fn twice(&self) -> Option<&'a str> {
+        const FEW: usize = 8;
+        let names = self.0.iter().map(|(name, _)| *name);
+        if self.0.len() <= FEW {
+            return names
+                .clone()
+                .enumerate()
+                .find(|(at, name)| names.clone().take(*at).any(|n| n == *name))
+                .map(|(_, name)| name);
         }
+        let mut sorted: Vec<&str> = names.collect();
+        sorted.sort_unstable();
+        sorted.windows(2).find(|pair| pair.first() == pair.last()).and_then(|pair| pair.first().copied())
     }
 }
 
@@ -368,8 +382,12 @@ mod tests {
             refused(Record::new("t", "").header("zoutbox-seq", "1")),
             RecordError::ReservedHeader(_)
         ));
-        let twice = Record::new("t", "").header("a", "1").header("a", "2");
-        assert!(matches!(refused(twice), RecordError::HeaderName(_)));
+        for others in [0, 1, 7, 8, 100] {
+            let several =
+                (0..others).fold(Record::new("t", "").header("a", "1"), |r, i| r.header(format!("h{i}"), ""));
+            assert!(several.borrowed(0).encode(&mut Vec::new()).is_ok());
+            assert_eq!(refused(several.header("a", "2")), RecordError::HeaderName("a".into()));
+        }
         assert!(matches!(refused(Record::new("t", "").header("", "1")), RecordError::HeaderName(_)));
     }
 }

@@ -195,8 +195,9 @@ impl Scanner {
         self.consumed += found.length;
         self.offset += found.length as u64;
         self.next_sequence = self.next_sequence.next();
-        let body = self.buffer.get(start + FRAME_HEADER_LENGTH..self.consumed).unwrap_or_default();
-        Frame { kind: found.kind, commit_index: found.commit_index, sequence: found.sequence, body }
+        let bytes = self.buffer.get(start..self.consumed).unwrap_or_default();
+        let body = bytes.get(FRAME_HEADER_LENGTH..).unwrap_or_default();
+        Frame { kind: found.kind, commit_index: found.commit_index, sequence: found.sequence, body, bytes }
     }
 
     fn seal(&self, found: Found) -> Step<'static> {

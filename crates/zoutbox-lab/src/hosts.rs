@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// A host of the lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +181,8 @@ pub(crate) const NFS_4_2: Version = Version("4.2");
 pub(crate) const NFS_3: Version = Version("3");
 pub(crate) const VERSIONS: [Version; 3] = [NFS_4_2, Version("4.1"), NFS_3];
 
+static MOUNTING: Mutex<()> = Mutex::new(());
+
 impl Version {
     /// A host's mount of this version: the one it has from the start, or one that is made now.
     pub(crate) fn mount(self, host: Host) -> PathBuf {
@@ -187,6 +190,7 @@ impl Version {
             return PathBuf::from(format!("/mnt/{host}"));
         }
         let path = format!("/mnt/{host}-{}", self.0);
+        let _one_at_a_time = MOUNTING.lock().unwrap_or_else(PoisonError::into_inner);
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         if !mounts.lines().any(|line| line.split(' ').nth(1) == Some(&path)) {
             lab(&["mount", host.0, self.0, &path]);

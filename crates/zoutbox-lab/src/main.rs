@@ -37,13 +37,13 @@ const USAGE: &str = "\
 zoutbox-lab suite [TEST OPTIONS]          every promise but those about power cuts; options as of `cargo test -- --help`
 zoutbox-lab power append                  appends until the power is cut, and prints what was acknowledged
 zoutbox-lab power check PRINTED [all|some]  after a restart: is all of it there, or is some of it lost, as expected?
-zoutbox-lab measure [appends|polling]     figures for the docs, as tables";
+zoutbox-lab measure [appends|polling|visibility]  figures for the docs, as tables";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["suite", ..] => run(&arguments, scenarios::all()),
+        ["suite", ..] => suite(&arguments),
         ["power", "append"] => power::append(),
         ["power", "check", printed] => run(&[], power::check(printed, false)),
         ["power", "check", printed, expected @ ("all" | "some")] => {
@@ -58,10 +58,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// One after the other: they share the server, and some stop it.
+/// What leaves server and hosts alone runs side by side, since most of it waits; then the rest, one after the other.
+fn suite(arguments: &[String]) -> ExitCode {
+    let first = conclude(arguments, 3, scenarios::side_by_side());
+    let second = conclude(arguments, 1, scenarios::one_by_one());
+    (if first.has_failed() { first } else { second }).exit_code()
+}
+
 fn run(arguments: &[String], trials: Vec<Trial>) -> ExitCode {
+    conclude(arguments, 1, trials).exit_code()
+}
+
+fn conclude(arguments: &[String], threads: usize, trials: Vec<Trial>) -> Conclusion {
     let mut arguments = Arguments::from_iter(arguments);
-    arguments.test_threads = Some(1);
-    let conclusion: Conclusion = libtest_mimic::run(&arguments, trials);
-    conclusion.exit_code()
+    arguments.test_threads = Some(threads);
+    libtest_mimic::run(&arguments, trials)
 }

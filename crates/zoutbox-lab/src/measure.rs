@@ -3,6 +3,7 @@
 
 mod appends;
 mod polling;
+mod visibility;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +16,9 @@ pub(crate) fn run(table: Option<&str>) -> ExitCode {
     match table {
         Some("appends") => appends::measure(),
         Some("polling") => polling::measure(),
+        Some("visibility") => visibility::measure(),
         None => {
+            visibility::measure();
             appends::measure();
             polling::measure();
         }

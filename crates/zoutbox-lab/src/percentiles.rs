@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Of some durations.
 pub(crate) struct Percentiles {
     pub(crate) median: Duration,
-    high: Duration,
+    pub(crate) high: Duration,
     most: Duration,
 }
 

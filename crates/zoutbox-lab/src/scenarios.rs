@@ -1,5 +1,6 @@
 //! The promises, a test each. Each works on a share of its own and leaves hosts and server as it found them.
 
+mod delegation;
 mod delivery;
 mod doctor;
 mod limits;
@@ -10,20 +11,25 @@ mod silence;
 mod stale;
 mod standby;
 mod takeover;
-mod visibility;
+pub(crate) mod visibility;
 mod workspace;
 mod zeros;
+
+use std::time::Instant;
 
 use libtest_mimic::Trial;
 
 use crate::hosts::{VERSIONS, Version};
 
-/// All of them, in the order in which they run.
-pub(crate) fn all() -> Vec<Trial> {
+/// Those that do nothing to the server, to a host, or to the dataset.
+pub(crate) fn side_by_side() -> Vec<Trial> {
+    // The longest first, so that no thread is left alone with one at the end.
+    [visibility::trials(), delivery::trials(), workspace::trials()].into_iter().flatten().collect()
+}
+
+/// The others, in the order in which they run.
+pub(crate) fn one_by_one() -> Vec<Trial> {
     let groups = [
-        workspace::trials(),
-        delivery::trials(),
-        visibility::trials(),
         zeros::trials(),
         limits::trials(),
         doctor::trials(),
@@ -34,13 +40,17 @@ pub(crate) fn all() -> Vec<Trial> {
         stale::trials(),
         setup::trials(),
         takeover::trials(),
+        delegation::trials(),
     ];
     groups.into_iter().flatten().collect()
 }
 
 fn trial(name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
+    let shown = name.to_owned();
     Trial::test(name, move || {
+        let start = Instant::now();
         test();
+        println!("took {:.1} s: {shown}", start.elapsed().as_secs_f64());
         Ok(())
     })
 }

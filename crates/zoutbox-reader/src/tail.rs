@@ -14,17 +14,18 @@
 //! A segment of an epoch that was taken over, written after the take-over (by a process that did not know yet), is in nobody's
 //! chain and was never acknowledged: it is passed by.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use zoutbox_format::checkpoint::Position;
 use zoutbox_format::layout::SegmentName;
 use zoutbox_format::{
-    Epoch, Gap, InvalidFrame, PreviousSegment, Scanner, SegmentId, Sequence, Step, WriterId,
+    Epoch, Frame, Gap, InvalidFrame, PreviousSegment, Scanner, SegmentId, Sequence, Step, WriterId,
 };
 use zoutbox_storage::{DiskFile, Share, System};
 
-use crate::batch::{Assembly, Batch, Part, Stop};
+use crate::batch::{Assembly, Batch, FoundRecord, Stop};
 use crate::damage::{Damage, DamageReason};
 use crate::discover::segments_in;
 use crate::error::ReaderError;
@@ -43,6 +44,8 @@ pub struct Tail {
     directory: PathBuf,
     place: Place,
     damaged: Option<(Damage, Resume)>,
+    /// Whether what a segment repeats of the one before is given out again.
+    repeat: bool,
 }
 
 #[derive(Debug)]
@@ -88,6 +91,7 @@ enum Resume {
 enum Next {
     Again,
     CaughtUp,
+    Repeats(Sequence),
     Damaged(Damage, Resume),
 }
 
@@ -96,7 +100,15 @@ impl Tail {
     #[must_use]
     pub fn new(system: System, share: Share, writer: WriterId, from: Option<Position>) -> Self {
         let directory = share.layout.writer(&writer);
-        Self { system, share, writer, directory, place: Place::Start(from), damaged: None }
+        Self { system, share, writer, directory, place: Place::Start(from), damaged: None, repeat: false }
+    }
+
+    /// Gives out again what a writer wrote again because its sync had failed, after saying so with [`Stop::Repeats`]. For whoever tells
+    /// others *where* records lie: where they lay first, they may never have become durable.
+    #[must_use]
+    pub fn repeat_rewritten(mut self) -> Self {
+        self.repeat = true;
+        self
     }
 
     /// In front of the next record; `None` before anything was found.
@@ -129,14 +141,46 @@ impl Tail {
     /// When the share can't be read; the tail has then not lost its place and can be asked again.
     pub fn read(&mut self, budget: usize) -> Result<Batch, ReaderError> {
         let mut batch = Assembly::default();
+        let stop = self.read_each(|record| {
+            if batch.push(&record) < budget.max(1) {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })?;
+        Ok(batch.finish(stop))
+    }
+
+    /// Reads on, and shows each record to `each` until that has enough. The tail is then behind the last record that was shown.
+    ///
+    /// # Errors
+    /// When the share can't be read, and no record was shown: an error behind some waits for the next read. The tail has then not lost its
+    /// place and can be asked again.
+    pub fn read_each(
+        &mut self,
+        mut each: impl FnMut(FoundRecord<'_>) -> ControlFlow<()>,
+    ) -> Result<Stop, ReaderError> {
+        let mut shown = false;
+        let stop = self.read_on(&mut |record| {
+            shown = true;
+            each(record)
+        });
+        // With an error nobody would count what was shown, and it never comes again.
+        if shown { Ok(stop.unwrap_or(Stop::Budget)) } else { stop }
+    }
+
+    fn read_on(
+        &mut self,
+        each: &mut impl FnMut(FoundRecord<'_>) -> ControlFlow<()>,
+    ) -> Result<Stop, ReaderError> {
         if let Some((damage, _)) = &self.damaged {
-            return Ok(batch.finish(Stop::Damaged(damage.clone())));
+            return Ok(Stop::Damaged(damage.clone()));
         }
         if let Place::In(current) = &self.place {
             // What other hosts wrote since is only seen after asking the server.
             let refreshed = current.segment.file.metadata();
             if self.vanished(refreshed.err())? {
-                return self.read(budget);
+                return self.read_on(each);
             }
         }
         loop {
@@ -149,8 +193,8 @@ impl Tail {
                     let position = *position;
                     self.enter_successor(position)?
                 }
-                Place::In(current) => match current.fill(&mut batch, budget) {
-                    Ok(None) => return Ok(batch.finish(Stop::Budget)),
+                Place::In(current) => match current.show(each) {
+                    Ok(None) => return Ok(Stop::Budget),
                     Ok(Some(stuck)) => self.stuck(stuck)?,
                     Err(error) => {
                         self.vanished(Some(error))?;
@@ -160,10 +204,11 @@ impl Tail {
             };
             match next {
                 Next::Again => {}
-                Next::CaughtUp => return Ok(batch.finish(Stop::CaughtUp)),
+                Next::CaughtUp => return Ok(Stop::CaughtUp),
+                Next::Repeats(from) => return Ok(Stop::Repeats { from }),
                 Next::Damaged(damage, resume) => {
                     self.damaged = Some((damage.clone(), resume));
-                    return Ok(batch.finish(Stop::Damaged(damage)));
+                    return Ok(Stop::Damaged(damage));
                 }
             }
         }
@@ -261,14 +306,15 @@ impl Tail {
             Opened::Vanished => return Ok(Next::CaughtUp),
         };
         let first = segment.header.id.first_sequence;
-        let deliver_from = if behind.epoch() == Some(name.id.epoch) { expected.max(first) } else { first };
+        let repeats = behind.epoch() == Some(name.id.epoch) && first < expected;
+        let deliver_from = if repeats && !self.repeat { expected } else { first };
         let path = segment.file.path().to_owned();
         let scanner = Scanner::from_start(&segment.header);
         let mut current = Box::new(Current::new(segment, scanner, deliver_from));
         self.close_early(&mut current, names)?;
         if first <= expected {
             self.place = Place::In(current);
-            return Ok(Next::Again);
+            return Ok(if repeats && self.repeat { Next::Repeats(first) } else { Next::Again });
         }
         let lost = expected..first;
         let damage = self.damage(name.id, path, 0, DamageReason::Missing, lost.start, Some(lost.end));
@@ -504,39 +550,31 @@ impl Current {
         }
     }
 
-    /// Moves records into the batch; `None` when the budget is used up.
-    fn fill(
+    /// Shows records to `each`; `None` when that has enough.
+    fn show(
         &mut self,
-        batch: &mut Assembly,
-        budget: usize,
+        each: &mut impl FnMut(FoundRecord<'_>) -> ControlFlow<()>,
     ) -> Result<Option<Stuck>, zoutbox_storage::StorageError> {
         let segment = self.segment.header.id;
         loop {
-            if batch.bytes.len() >= budget.max(1) {
-                return Ok(None);
-            }
             let offset = self.scanner.offset();
-            let (sequence, start) = match self.scanner.step(&*self.segment.file)? {
-                Step::Record(frame) => {
-                    let start = batch.bytes.len();
-                    if frame.sequence >= self.deliver_from {
-                        batch.bytes.extend_from_slice(frame.body);
-                    }
-                    (frame.sequence, start)
-                }
+            let frame = match self.scanner.step(&*self.segment.file)? {
+                Step::Record(frame) => frame,
                 Step::Sealed(_) | Step::End => return Ok(Some(Stuck::Ended)),
                 Step::Unwritten => return Ok(Some(Stuck::At(DamageReason::Zeros))),
                 Step::Partial => return Ok(Some(Stuck::At(DamageReason::Cut))),
                 Step::Invalid(reason) => return Ok(Some(Stuck::At(DamageReason::Frame(reason)))),
             };
-            if sequence >= self.deliver_from {
-                let after = Position {
-                    segment,
-                    offset: self.scanner.offset(),
-                    next_sequence: self.scanner.next_sequence(),
-                };
-                let body = start..batch.bytes.len();
-                batch.parts.push(Part { epoch: segment.epoch, sequence, after, offset, body });
+            let Frame { commit_index, sequence, body, bytes: frame, .. } = frame;
+            if sequence < self.deliver_from {
+                continue;
+            }
+            let end = offset.saturating_add(frame.len() as u64);
+            let after = Position { segment, offset: end, next_sequence: sequence.next() };
+            let epoch = segment.epoch;
+            let found = FoundRecord { epoch, sequence, commit_index, after, offset, frame, body };
+            if each(found).is_break() {
+                return Ok(None);
             }
         }
     }

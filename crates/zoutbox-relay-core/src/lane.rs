@@ -12,7 +12,10 @@
 //! The order on the wire is always the order of the log: after a rewind, duplicates start again at the watermark. After a halt
 //! only the first record is tried, and the rest follows when that one has settled, so that trying costs one duplicate at most.
 //!
-//! Damage stops reading, not publishing: what was read in front of it still flows.
+//! Damage stops reading, not publishing: what was read in front of it still flows. So does what comes again elsewhere, because its writer
+//! had to write it once more: the same identity is never in flight twice.
+//!
+//! What is published at once is an [`Item`]: a record, or a run of them that one message points to. The lane does not look into it.
 
 use std::time::Duration;
 
@@ -36,6 +39,8 @@ enum Reading {
     Busy {
         hinted: bool,
     },
+    /// The next read repeats what was read before, and waits until the window is empty.
+    Repeat,
     Quarantining,
     /// The next read passes the damage.
     Skip,
@@ -57,6 +62,7 @@ enum Life {
 /// Feed it with [`Lane::handle`] and then call [`Lane::poll`] until it has no more to say. It asks to be polled again at
 /// [`Lane::deadline`] at the latest.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, beside the states")]
 pub struct Lane<B, R> {
     options: LaneOptions,
     window: Window<B>,
@@ -67,6 +73,8 @@ pub struct Lane<B, R> {
     rewind: bool,
     /// How many looks in a row found nothing, since the last hint.
     idle: u32,
+    /// Whether something was read that no read has given yet.
+    held_back: bool,
     /// Only one record in flight until one has settled.
     probing: bool,
     life: Life,
@@ -85,7 +93,7 @@ struct Checkpointing {
     due: Option<Duration>,
     /// Not before this time, since saving failed.
     not_before: Duration,
-    records: u64,
+    items: u64,
 }
 
 impl<B: Clone, R> Lane<B, R> {
@@ -94,6 +102,7 @@ impl<B: Clone, R> Lane<B, R> {
     pub fn new(options: LaneOptions, checkpoint: Option<Position>) -> Self {
         Self {
             idle: 0,
+            held_back: false,
             options,
             window: Window::default(),
             watermark: checkpoint,
@@ -138,7 +147,11 @@ impl<B: Clone, R> Lane<B, R> {
     #[must_use]
     pub fn is_caught_up(&self) -> bool {
         let waits = matches!(self.reading, Reading::Due(_)) && self.idle > 0;
-        waits && !self.rewind && self.window.is_empty() && self.checkpoint.durable == self.watermark
+        waits
+            && !self.held_back
+            && !self.rewind
+            && self.window.is_empty()
+            && self.checkpoint.durable == self.watermark
     }
 
     /// Whether the lane waits for damage or for a record that can't be delivered.
@@ -222,12 +235,19 @@ impl<B: Clone, R> Lane<B, R> {
             self.idle = 0;
             self.told_damage = false;
         }
+        // Whoever has enough may have kept it to itself.
+        self.held_back = matches!(end, ReadEnd::Budget | ReadEnd::Held { .. });
         self.reading = match (end, self.options.on_damage) {
             (ReadEnd::Budget, _) => Reading::Due(now),
             (ReadEnd::CaughtUp, _) => {
                 self.told_damage = false;
                 Reading::Due(if hinted { now } else { now + self.pause(found) })
             }
+            (ReadEnd::Held { until }, _) => {
+                self.told_damage = false;
+                Reading::Due(if hinted { now } else { until.min(now + self.pause(found)) })
+            }
+            (ReadEnd::Repeats, _) => Reading::Repeat,
             (ReadEnd::Damaged, OnDamage::Skip) => {
                 self.said.push(Output::Quarantine);
                 Reading::Quarantining
@@ -299,6 +319,7 @@ impl<B: Clone, R> Lane<B, R> {
         self.window.clear();
         self.generation += 1;
         self.rewind = true;
+        self.held_back = false;
         self.reading = Reading::Due(now);
         let told_by_damage = |output: &Output<B, R>| matches!(output, Output::Quarantine);
         self.said.retain(|output| !told_by_damage(output) && !matches!(output, Output::DeadLetter { .. }));
@@ -306,9 +327,9 @@ impl<B: Clone, R> Lane<B, R> {
 
     /// Moves the watermark over what is settled without a gap.
     fn advance(&mut self, now: Duration) {
-        let Some((records, position)) = self.window.advance() else { return };
+        let Some((items, position)) = self.window.advance() else { return };
         self.watermark = Some(position);
-        self.checkpoint.records += records;
+        self.checkpoint.items += items;
         self.checkpoint.due.get_or_insert(now + self.options.checkpoint_interval);
         let passed =
             |told: Key| (told.epoch, told.sequence) < (position.segment.epoch, position.next_sequence);
@@ -365,7 +386,7 @@ impl<B: Clone, R> Lane<B, R> {
             return None;
         }
         let due = self.checkpoint.due.is_some_and(|due| due <= now);
-        let many = self.checkpoint.records >= self.options.checkpoint_records;
+        let many = self.checkpoint.items >= self.options.checkpoint_items;
         let last = self.life == Life::Stopping && self.is_quiet();
         if !(due || many || last) {
             return None;
@@ -391,6 +412,7 @@ impl<B: Clone, R> Lane<B, R> {
     fn read_on(&mut self, now: Duration) -> Option<Output<B, R>> {
         let skip_damage = match self.reading {
             Reading::Due(due) if due <= now => false,
+            Reading::Repeat if self.window.is_empty() => false,
             Reading::Skip => true,
             Reading::Damaged { until } if until <= now && self.window.is_empty() => {
                 self.restart(now);
@@ -398,7 +420,7 @@ impl<B: Clone, R> Lane<B, R> {
             }
             _ => return None,
         };
-        if self.window.queued_bytes() >= self.options.read_ahead || self.flow != Flow::Flowing {
+        if self.window.queued_span() >= self.options.read_ahead || self.flow != Flow::Flowing {
             return None;
         }
         self.reading = Reading::Busy { hinted: false };
@@ -407,16 +429,17 @@ impl<B: Clone, R> Lane<B, R> {
             (true, Some(position)) => ReadFrom::Position(position),
             (true, None) => ReadFrom::Oldest,
         };
-        let budget = if self.probing { 1 } else { self.options.read_budget };
-        Some(Output::Read { generation: self.generation, from, skip_damage, budget })
+        let (budget, single) = (self.options.read_budget, self.probing);
+        Some(Output::Read { generation: self.generation, from, skip_damage, budget, single })
     }
 
     /// When to poll again if nothing happens before.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
-        let reads = self.flow == Flow::Flowing && self.window.queued_bytes() < self.options.read_ahead;
+        let reads = self.flow == Flow::Flowing && self.window.queued_span() < self.options.read_ahead;
         let read = match self.reading {
             Reading::Due(due) if reads => Some(due),
+            Reading::Repeat if reads && self.window.is_empty() => Some(Duration::ZERO),
             Reading::Damaged { until } if self.window.is_empty() => Some(until),
             _ => None,
         };

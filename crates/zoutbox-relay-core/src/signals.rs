@@ -29,14 +29,14 @@ pub enum OnDamage {
 /// How a lane works. Times are durations on the shell's monotonic clock.
 #[derive(Debug, Clone)]
 pub struct LaneOptions {
-    /// How many bytes of records one read asks for.
+    /// How many bytes one read may hold in memory, about.
     pub read_budget: usize,
-    /// Reading goes on while less than this many bytes were read and not published yet.
+    /// Reading goes on while less than this many bytes of the log were read and not published yet.
     pub read_ahead: usize,
     /// A checkpoint is due this long after the watermark moved.
     pub checkpoint_interval: Duration,
-    /// A checkpoint is due after this many records, even if the interval is not over.
-    pub checkpoint_records: u64,
+    /// A checkpoint is due after this many items, even if the interval is not over.
+    pub checkpoint_items: u64,
     /// How long to wait before a record that was nacked or returned is tried again, or a read or save that failed.
     pub retry: Duration,
     /// How long to wait before damage is looked at again.
@@ -57,7 +57,7 @@ impl Default for LaneOptions {
             read_budget: 256 * 1024,
             read_ahead: 1024 * 1024,
             checkpoint_interval: Duration::from_millis(200),
-            checkpoint_records: 50_000,
+            checkpoint_items: 50_000,
             retry: Duration::from_secs(5),
             damage_retry: Duration::from_secs(30),
             poll_fast: Duration::from_millis(2),
@@ -75,6 +75,13 @@ pub enum ReadEnd {
     Budget,
     /// There is no more yet.
     CaughtUp,
+    /// There is no more yet, and what was read last is held back until this time, so that more can join it.
+    Held {
+        /// When a read will give it at the latest.
+        until: Duration,
+    },
+    /// What follows are records that were read before. They are read again once everything in front of them is settled.
+    Repeats,
     /// Acknowledged records can't be read.
     Damaged,
     /// What follows was written by a newer zoutbox. Never passed, whatever [`OnDamage`] says: an update can read it.
@@ -153,10 +160,12 @@ pub enum Output<B, R> {
         from: ReadFrom,
         /// Pass the damage that the last read stopped at.
         skip_damage: bool,
-        /// How many bytes of records, about.
+        /// How many bytes it may hold in memory, about.
         budget: usize,
+        /// One record is enough.
+        single: bool,
     },
-    /// Publish this record.
+    /// Publish this item.
     Publish(Item<B>),
     /// Write a dead letter, durably.
     DeadLetter {

@@ -21,13 +21,15 @@ pub struct Key {
     pub sequence: Sequence,
 }
 
-/// A record as it was read.
+/// What becomes one message: a record, or a run of them, as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item<B> {
-    /// Which record.
+    /// Which record, of several the first.
     pub key: Key,
-    /// Its size in bytes.
+    /// How many bytes it holds in memory, and its message has about.
     pub size: usize,
+    /// How many bytes of the log it stands for.
+    pub span: usize,
     /// In front of the record behind it.
     pub after: Position,
     /// Its content. Cloned for publishing, so a counted reference.
@@ -54,14 +56,14 @@ pub(crate) struct Window<B> {
     slots: VecDeque<Slot<B>>,
     next_publish: usize,
     bytes: usize,
-    queued_bytes: usize,
+    queued_span: usize,
     published: usize,
     dying: usize,
 }
 
 impl<B> Default for Window<B> {
     fn default() -> Self {
-        Self { slots: VecDeque::new(), next_publish: 0, bytes: 0, queued_bytes: 0, published: 0, dying: 0 }
+        Self { slots: VecDeque::new(), next_publish: 0, bytes: 0, queued_span: 0, published: 0, dying: 0 }
     }
 }
 
@@ -72,7 +74,7 @@ impl<B: Clone> Window<B> {
             "records come in the order of the log"
         );
         self.bytes += item.size;
-        self.queued_bytes += item.size;
+        self.queued_span += item.span;
         self.slots.push_back(Slot { item, state: State::Queued });
     }
 
@@ -89,9 +91,9 @@ impl<B: Clone> Window<B> {
         self.bytes
     }
 
-    /// Bytes of records that were never published.
-    pub(crate) fn queued_bytes(&self) -> usize {
-        self.queued_bytes
+    /// Bytes of the log that were never published.
+    pub(crate) fn queued_span(&self) -> usize {
+        self.queued_span
     }
 
     /// Published, and nothing certain known yet.
@@ -108,7 +110,7 @@ impl<B: Clone> Window<B> {
     pub(crate) fn publish(&mut self) -> Option<Item<B>> {
         let slot = self.slots.get_mut(self.next_publish)?;
         slot.state = State::Published;
-        self.queued_bytes -= slot.item.size;
+        self.queued_span -= slot.item.span;
         self.next_publish += 1;
         self.published += 1;
         Some(slot.item.clone())

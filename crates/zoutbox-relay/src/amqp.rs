@@ -57,7 +57,7 @@ pub struct AmqpSettings {
     pub queue_type: QueueType,
     /// Bind the queue to the exchange with these keys.
     pub bind: Vec<String>,
-    /// With no confirm for this long while records are in flight, and no block, the connection is given up.
+    /// With no confirm for this long while messages are in flight, and no block, the connection is given up.
     pub confirm_timeout: Duration,
 }
 
@@ -143,10 +143,10 @@ impl AmqpPublisher {
 }
 
 impl Publisher for AmqpPublisher {
-    fn publish(&mut self, record: Outgoing) -> Result<u64, Undeliverable> {
+    fn publish(&mut self, message: Outgoing) -> Result<u64, Undeliverable> {
         match &mut self.state {
-            State::Up(link) => link.publish(&record),
-            // Never called then; and if it were, a record that is not sent is tried again later.
+            State::Up(link) => link.publish(&message),
+            // Never called then; and if it were, a message that is not sent is tried again later.
             State::Down { .. } | State::Connecting(_) => {
                 Err(Undeliverable::Forbidden("there is no connection".into()))
             }

@@ -14,10 +14,13 @@ mod bell;
 mod calls;
 mod channel;
 mod jobs;
+mod keeping;
 mod notice;
+mod pulse;
 mod report;
 mod results;
 mod slot;
+mod source;
 mod waits;
 
 use std::collections::{HashMap, HashSet};
@@ -25,30 +28,32 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use zoutbox_format::{RecordId, WriterId};
 use zoutbox_reader::{Hint, Watcher};
-use zoutbox_relay_core::{Input, Item, Key, LaneOptions, Output, Verdict};
+use zoutbox_relay_core::{Input, Item, Key, LaneOptions, Output, RunOptions, Verdict};
 use zoutbox_storage::{Share, System};
 
 use crate::doorbell::{DoorbellOptions, Ear};
 use crate::error::RelayError;
 use crate::lease::Lease;
-use crate::publisher::{Event, Outgoing, Publisher, Returned, Undeliverable};
+use crate::publisher::{Content, Event, Outgoing, Publisher, Returned, Undeliverable};
 use crate::remove::Retention;
 use bell::Bell;
 pub use channel::WindowSize;
 use channel::{Channel, LaneKey};
 use jobs::{Done, Jobs};
+use keeping::Keeping;
 use notice::Notice;
 use report::Report;
-use slot::{ReadOrder, Reader, Slot};
+use slot::{Reader, Slot};
+use source::ReadOrder;
 use waits::{Broker, Wait};
 
 /// A lane's turn at the channel.
 const TURN: usize = 64;
-/// Bytes of records held in memory beyond the window, over all lanes, after which reading waits.
+/// Bytes held in memory beyond the window, over all lanes, after which reading waits.
 const HELD: usize = 16 * 1024 * 1024;
 /// How often what is waited for is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -62,6 +67,8 @@ const SAVE: Duration = Duration::from_secs(2);
 pub struct EngineOptions {
     /// How lanes work.
     pub lane: LaneOptions,
+    /// Which topics are published how.
+    pub publish: RunOptions,
     /// How much may be in flight, over all lanes.
     pub window: WindowSize,
     /// What happens to segments that were published.
@@ -86,7 +93,8 @@ pub struct Engine<P> {
     jobs: Jobs,
     done: mpsc::UnboundedReceiver<Done>,
     hints: mpsc::UnboundedReceiver<Hint>,
-    _watcher: Option<Watcher>,
+    /// Once it watches. Beginning to touches every file, and one whose host is cut off may hang for a lease.
+    _watcher: Option<JoinHandle<Option<Watcher>>>,
     bell: Option<Bell>,
     options: EngineOptions,
     slots: Vec<Slot>,
@@ -102,7 +110,7 @@ pub struct Engine<P> {
     /// A writer rang during the one that is going on, and may have come too late for it.
     discover_again: bool,
     discovered: bool,
-    next_removal: Duration,
+    keeping: Keeping,
     next_look: Duration,
     next_ballast: Duration,
     report: Report,
@@ -112,6 +120,9 @@ pub struct Engine<P> {
 
 impl<P: Publisher> Engine<P> {
     /// An engine for the share whose lease is held.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     #[must_use]
     pub fn new(
         system: System,
@@ -122,12 +133,13 @@ impl<P: Publisher> Engine<P> {
         options: EngineOptions,
     ) -> Self {
         let (hint, hints) = mpsc::unbounded_channel();
-        let watch = || {
-            Watcher::new(&share, move |changed| drop(hint.send(changed)))
+        let its_share = share.clone();
+        let watch = move || {
+            Watcher::new(&its_share, move |changed| drop(hint.send(changed)))
                 .inspect_err(|error| tracing::info!("{error}: polling only"))
                 .ok()
         };
-        let watcher = options.inotify.then(watch).flatten();
+        let watcher = options.inotify.then(|| tokio::task::spawn_blocking(watch));
         let now = system.clock.monotonic();
         let bell = ear.map(|ear| Bell::listen(ear.socket, share.id));
         let notice = Notice::begin(system.clone(), share.clone(), lease.epoch());
@@ -152,7 +164,7 @@ impl<P: Publisher> Engine<P> {
             next_discovery: Some(now),
             discover_again: false,
             discovered: false,
-            next_removal: now,
+            keeping: Keeping::new(now),
             next_look: now,
             next_ballast: now,
             stopping: None,
@@ -207,7 +219,7 @@ impl<P: Publisher> Engine<P> {
         if self.stopping.is_some() {
             return;
         }
-        tracing::info!("stopping: {} records in flight", self.channel.in_flight());
+        tracing::info!("stopping: {} messages in flight", self.channel.in_flight());
         let now = self.now();
         self.stopping = Some(now);
         for slot in &mut self.slots {
@@ -230,7 +242,7 @@ impl<P: Publisher> Engine<P> {
         let stopping = self.now().saturating_sub(since);
         if stopping >= DRAIN && self.channel.in_flight() > 0 {
             tracing::warn!(
-                "{} records were not confirmed in time: they will be published again",
+                "{} messages were not confirmed in time: they will be published again",
                 self.channel.in_flight()
             );
             self.down(None);
@@ -266,8 +278,9 @@ impl<P: Publisher> Engine<P> {
         }
         let lanes = self.slots.iter().filter_map(|slot| slot.lane.deadline()).min();
         let stop = self.stopping.map(|_| now + Duration::from_millis(50));
-        let soon = self.next_removal.min(self.next_look).min(self.report.next());
-        let next = [lanes, self.next_discovery, Some(soon), stop, rings];
+        let keeping = self.stopping.is_none().then(|| self.keeping.next());
+        let soon = self.next_look.min(self.report.next());
+        let next = [lanes, self.next_discovery, keeping, Some(soon), stop, rings];
         // A lane that may not read now is not asked again at once: what it waits for is an event.
         let floor = Duration::from_millis(if may_read { 1 } else { 20 });
         next.into_iter().flatten().min().unwrap_or(now).saturating_sub(now).max(floor)
@@ -285,17 +298,8 @@ impl<P: Publisher> Engine<P> {
             self.next_discovery = None;
             self.jobs.discover(self.by_writer.keys().cloned().collect());
         }
-        if self.next_removal <= now && self.stopping.is_none() {
-            let pause =
-                (self.options.retention.keep / 4).clamp(Duration::from_secs(1), Duration::from_mins(1));
-            self.next_removal = now + pause;
-            for (lane, slot) in self.slots.iter_mut().enumerate() {
-                if let (Some(durable), Some(reclaim)) = (slot.lane.durable(), slot.reclaim.take()) {
-                    self.jobs.remove(lane, slot.writer.clone(), reclaim, durable, self.options.retention);
-                } else if slot.lane.durable().is_none() && slot.reclaim.is_none() {
-                    slot.reclaim = Some(zoutbox_relay_core::Reclaim::new());
-                }
-            }
+        if self.stopping.is_none() {
+            self.keep_up(now);
         }
         if self.next_look <= now {
             self.next_look = now + LOOK_EVERY;
@@ -313,7 +317,8 @@ impl<P: Publisher> Engine<P> {
     fn waits(&self, now: Duration) -> Vec<Wait> {
         let mut waits = self.jobs.hanging(now);
         waits.extend(self.broker.wait(self.publisher.trouble(), now));
-        waits.extend(self.slots.iter().flat_map(Slot::halts));
+        waits.extend(self.keeping.waits());
+        waits.extend(self.slots.iter().flat_map(Slot::waits));
         waits
     }
 
@@ -330,17 +335,18 @@ impl<P: Publisher> Engine<P> {
         published > 0
     }
 
-    fn execute(&mut self, lane: usize, output: Output<Bytes, Undeliverable>, now: Duration) {
+    fn execute(&mut self, lane: usize, output: Output<Content, Undeliverable>, now: Duration) {
         let Some(slot) = self.slots.get_mut(lane) else { return };
         match output {
-            Output::Read { generation, from, skip_damage, budget } => {
-                let order = ReadOrder { generation, from, skip_damage, budget };
+            Output::Read { generation, from, skip_damage, budget, single } => {
+                let order = ReadOrder { generation, from, skip_damage, budget, single };
                 match &mut slot.reader {
-                    Reader::Here(tail) => {
-                        let tail = tail.take();
+                    Reader::Here(source) => {
+                        let source = source.take();
                         slot.reader = Reader::Away { then: None };
                         self.reads += 1;
-                        self.jobs.read(lane, slot.writer.clone(), tail, order);
+                        let publish = self.options.publish.clone();
+                        self.jobs.read(lane, slot.writer.clone(), source, order, publish);
                     }
                     Reader::Away { then } => *then = Some(order),
                 }
@@ -371,14 +377,14 @@ impl<P: Publisher> Engine<P> {
         }
     }
 
-    fn publish(&mut self, lane: usize, item: Item<Bytes>, now: Duration) {
+    fn publish(&mut self, lane: usize, item: Item<Content>, now: Duration) {
         let Some(slot) = self.slots.get_mut(lane) else { return };
-        let id = RecordId { writer: slot.writer.clone(), epoch: item.key.epoch, sequence: item.key.sequence };
-        match self.publisher.publish(Outgoing { id, body: item.body }) {
+        let (share, id, records) = (self.jobs.share.id, slot.id(item.key), item.body.records());
+        match self.publisher.publish(Outgoing { share, id, content: item.body }) {
             Ok(tag) => {
-                let ours = self.channel.published((lane, item.key), item.size);
+                let ours = self.channel.published((lane, item.key), item.size, records);
                 assert_eq!(tag, ours, "publisher and settlement count the same publishes");
-                self.report.published += 1;
+                self.report.published.count(records);
             }
             Err(reason) => {
                 let can_die = reason.can_die();
@@ -424,12 +430,12 @@ impl<P: Publisher> Engine<P> {
 
     fn settle(&mut self) {
         let now = self.now();
-        while let Some(outcome) = self.channel.poll() {
+        while let Some((outcome, records)) = self.channel.poll() {
             let (lane, key) = outcome.key;
             let Some(slot) = self.slots.get_mut(lane) else { continue };
             let input = match outcome.verdict {
                 Verdict::Settled => {
-                    self.report.confirmed += 1;
+                    self.report.confirmed.count(records);
                     Input::Settled(key)
                 }
                 Verdict::Nacked => {

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use zoutbox_relay_core::{Mode, Pattern};
 use zoutbox_storage::{StorageError, System};
 
 use crate::amqp::QueueType;
@@ -33,6 +35,42 @@ pub enum Damaged {
     Halt,
     /// The exact loss is written to `dead/<writer>/`, and the lane goes on behind it.
     Skip,
+}
+
+/// Which topics are published how: `TOPIC=MODE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishRule {
+    /// Which topics.
+    pub topics: Pattern,
+    /// How.
+    pub mode: Mode,
+}
+
+impl std::str::FromStr for PublishRule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (topics, mode) =
+            text.rsplit_once('=').ok_or("not TOPIC=MODE, such as 'orders.#=pointer-batch'")?;
+        let mode = match mode {
+            "inline" => Mode::Inline,
+            "pointer" => Mode::Pointer,
+            "pointer-batch" => Mode::PointerBatch,
+            _ => return Err(format!("no mode '{mode}': inline, pointer or pointer-batch")),
+        };
+        let topics = Pattern::new(topics).ok_or_else(|| {
+            format!(
+                "no pattern of topics '{topics}': words with '.' between them, '*' for one word, '#' for any number of them"
+            )
+        })?;
+        Ok(Self { topics, mode })
+    }
+}
+
+impl<'de> Deserialize<'de> for PublishRule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
 }
 
 /// Publishes what writers appended to a share, in order, to RabbitMQ.
@@ -79,6 +117,21 @@ pub struct Options {
     /// The binding key, may be given more than once [default: '#', every topic]
     #[arg(long, value_name = "KEY")]
     pub bind: Vec<String>,
+    /// How to publish the records of these topics: TOPIC is a pattern as of a topic exchange ('*' stands for one word, '#' for any number of
+    /// them), MODE is inline (the record is the message), pointer (a message a record, which says where it lies on the share) or
+    /// pointer-batch (a message for many records). May be given more than once; the first that matches decides [default: inline]
+    #[arg(long, value_name = "TOPIC=MODE")]
+    pub publish: Vec<PublishRule>,
+    /// pointer-batch: how many records one message points to at most [default: 1000]
+    #[arg(long, value_name = "RECORDS")]
+    pub batch_records: Option<u32>,
+    /// pointer-batch: how many bytes of the log one message points to at most, unless it is one record; at most 16908316 [default: 1MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub batch_bytes: Option<Size>,
+    /// pointer-batch: how long a record waits for others to share its message while there is nothing else to read; 0ms: not at all
+    /// [default: 5ms]
+    #[arg(long, value_name = "DURATION")]
+    pub batch_linger: Option<Span>,
     /// What to do with a record that no queue takes, or that the broker never takes [default: halt]
     #[arg(long, value_name = "WHAT")]
     pub on_undeliverable: Option<Undelivered>,
@@ -88,16 +141,23 @@ pub struct Options {
     /// How long to keep a segment after all of it was confirmed [default: 1h]
     #[arg(long, value_name = "DURATION")]
     pub retention: Option<Span>,
+    /// How long to keep a segment at least, after all of it was confirmed, where topics are published as pointers, so that consumers
+    /// come back for what they lead to. Longer, while a consumer that registered on the share needs it [default: 24h]
+    #[arg(long, value_name = "DURATION")]
+    pub pointer_retention: Option<Span>,
     /// Move such segments to archive/ instead of deleting them.
     #[arg(long)]
     pub archive: bool,
-    /// How many records may be in flight [default: 4096]
-    #[arg(long, value_name = "RECORDS")]
+    /// How old a large payload must be that no record names, or one that was never finished, before it is swept [default: 24h]
+    #[arg(long, value_name = "DURATION")]
+    pub sweep_after: Option<Span>,
+    /// How many messages may be in flight [default: 4096]
+    #[arg(long, value_name = "MESSAGES")]
     pub window: Option<usize>,
-    /// How many bytes of records may be in flight [default: 8MiB]
+    /// How many bytes of messages may be in flight; what a pointer leads to does not count [default: 8MiB]
     #[arg(long, value_name = "SIZE")]
     pub window_bytes: Option<Size>,
-    /// Give a connection up when records are in flight and none is confirmed for this long [default: 60s]
+    /// Give a connection up when messages are in flight and none is confirmed for this long [default: 60s]
     #[arg(long, value_name = "DURATION")]
     pub confirm_timeout: Option<Span>,
     /// How often to save checkpoints; bounds what is published again after a crash [default: 200ms]
@@ -176,10 +236,16 @@ impl Options {
             declare_queue: self.declare_queue.or(file.declare_queue),
             queue_type: self.queue_type.or(file.queue_type),
             bind: if self.bind.is_empty() { file.bind } else { self.bind },
+            publish: if self.publish.is_empty() { file.publish } else { self.publish },
+            batch_records: self.batch_records.or(file.batch_records),
+            batch_bytes: self.batch_bytes.or(file.batch_bytes),
+            batch_linger: self.batch_linger.or(file.batch_linger),
             on_undeliverable: self.on_undeliverable.or(file.on_undeliverable),
             on_damage: self.on_damage.or(file.on_damage),
             retention: self.retention.or(file.retention),
+            pointer_retention: self.pointer_retention.or(file.pointer_retention),
             archive: self.archive || file.archive,
+            sweep_after: self.sweep_after.or(file.sweep_after),
             window: self.window.or(file.window),
             window_bytes: self.window_bytes.or(file.window_bytes),
             confirm_timeout: self.confirm_timeout.or(file.confirm_timeout),
@@ -234,6 +300,26 @@ mod tests {
         assert_eq!(options.bind, ["a"]);
         let options = with_file(&["--amqp", "amqp://h"], text).expect("valid");
         assert_eq!((options.amqp.as_deref(), options.stdout), (Some("amqp://h"), false));
+    }
+
+    #[test]
+    fn rules_for_publishing_come_in_their_order_from_either_side_and_never_from_both() {
+        let rule = |topics: &str, mode| PublishRule { topics: Pattern::new(topics).expect("valid"), mode };
+        let text =
+            "publish = [\"a.#=pointer-batch\", \"a=b=pointer\"]\nbatch-records = 9\nbatch-bytes = \"2MiB\"\n";
+        let options = with_file(&["--batch-linger", "20ms", "--batch-records", "7"], text).expect("valid");
+        assert_eq!(options.publish, [rule("a.#", Mode::PointerBatch), rule("a=b", Mode::Pointer)]);
+        assert_eq!((options.batch_records, options.batch_bytes), (Some(7), Some(Size(2 << 20))));
+        let options = with_file(&["--publish", "b=inline", "--publish", "#=pointer"], text).expect("valid");
+        assert_eq!(options.publish, [rule("b", Mode::Inline), rule("#", Mode::Pointer)]);
+        for (bad, named) in
+            [("a", "TOPIC=MODE"), ("a=batch", "no mode 'batch'"), ("a*=inline", "no pattern of topics 'a*'")]
+        {
+            let error = with_file(&[], &format!("publish = [\"{bad}\"]\n")).expect_err(bad);
+            assert!(error.contains(named) && error.contains("line 1") && !error.contains('\n'), "{error}");
+            let error = with_file(&["--publish", bad], "").expect_err(bad);
+            assert!(error.contains(named), "{error}");
+        }
     }
 
     #[test]

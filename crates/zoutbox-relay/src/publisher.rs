@@ -2,23 +2,46 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use zoutbox_format::RecordId;
-use zoutbox_relay_core::Resolution;
+use zoutbox_format::{RecordId, ShareId};
+use zoutbox_relay_core::{Resolution, Run};
 
 use crate::error::RelayError;
 
-/// A record on its way out.
+/// A message on its way out.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// Its identity.
+    /// The share that it comes from.
+    pub share: ShareId,
+    /// The identity of its record, of several the first.
     pub id: RecordId,
-    /// Its encoding: see [`zoutbox_format::RecordRef::decode`].
-    pub body: Bytes,
+    /// What it is made of.
+    pub content: Content,
 }
 
-/// Why a record can't be delivered.
+/// What a message is made of. Clones share it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A record's encoding: see [`zoutbox_format::RecordRef::decode`].
+    Record(Bytes),
+    /// Where records lie.
+    Run(Arc<Run>),
+}
+
+impl Content {
+    /// How many records it stands for.
+    #[must_use]
+    pub fn records(&self) -> u32 {
+        match self {
+            Self::Record(_) => 1,
+            Self::Run(run) => run.count,
+        }
+    }
+}
+
+/// Why a message can't be delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Undeliverable {
     /// The broker has no queue for it.
@@ -50,7 +73,7 @@ impl fmt::Display for Undeliverable {
     }
 }
 
-/// A return, as it arrived: matched by the record's id, never by what carried it.
+/// A return, as it arrived: matched by the message's id, never by what carried it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Returned {
     /// The message id.
@@ -86,14 +109,14 @@ pub enum Event {
     Failed(RelayError),
 }
 
-/// Publishes records, in the order in which they are given.
+/// Publishes messages, in the order in which they are given.
 pub trait Publisher: Send {
-    /// Takes a record, and gives it the next tag: 1 for the first since [`Event::Up`]. Called only between that and [`Event::Down`].
+    /// Takes a message, and gives it the next tag: 1 for the first since [`Event::Up`]. Called only between that and [`Event::Down`].
     /// Never waits.
     ///
     /// # Errors
-    /// When the record can't be published at all; it has then no tag, and nothing was sent.
-    fn publish(&mut self, record: Outgoing) -> Result<u64, Undeliverable>;
+    /// When the message can't be published at all; it has then no tag, and nothing was sent.
+    fn publish(&mut self, message: Outgoing) -> Result<u64, Undeliverable>;
 
     /// Waits until there is something to tell, and tells it. May be dropped at any time without losing anything.
     fn events(&mut self, told: &mut Vec<Event>) -> impl Future<Output = ()> + Send;

@@ -1,10 +1,12 @@
 //! From what an operator said to what the relay does: defaults, checks, credentials.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::uri::AMQPUri;
-use zoutbox_relay_core::{LaneOptions, OnDamage, OnUndeliverable};
+use zoutbox_format::limits::MAX_POINTED;
+use zoutbox_relay_core::{LaneOptions, Mode, OnDamage, OnUndeliverable, Rules, RunOptions};
 use zoutbox_storage::System;
 
 use crate::amqp::AmqpSettings;
@@ -138,7 +140,7 @@ pub fn engine(options: &Options) -> Result<EngineOptions, RelayError> {
         bytes: options.window_bytes.map_or(8 * 1024 * 1024, |Size(bytes)| bytes),
     };
     if window.messages == 0 || window.bytes == 0 {
-        return Err(invalid("--window", "at least one record must be in flight"));
+        return Err(invalid("--window", "at least one message must be in flight"));
     }
     let defaults = LaneOptions::default();
     let poll_slow = span(options.poll_max, defaults.poll_slow);
@@ -168,11 +170,18 @@ pub fn engine(options: &Options) -> Result<EngineOptions, RelayError> {
         },
         ..defaults
     };
-    let keep = span(options.retention, Duration::from_hours(1));
+    let retention = Retention {
+        keep: span(options.retention, Duration::from_hours(1)),
+        archive: options.archive,
+        pointers: publishes_pointers(options),
+        keep_pointed: span(options.pointer_retention, Duration::from_hours(24)),
+        sweep_after: span(options.sweep_after, Duration::from_hours(24)),
+    };
     Ok(EngineOptions {
         lane,
+        publish: publish(options)?,
         window,
-        retention: Retention { keep, archive: options.archive },
+        retention,
         once: options.once,
         report_every: span(options.report_interval, Duration::from_secs(10)),
         poll_rate,
@@ -180,6 +189,32 @@ pub fn engine(options: &Options) -> Result<EngineOptions, RelayError> {
         inotify: !options.no_inotify,
         doorbell,
     })
+}
+
+/// Which topics are published how, as the options say.
+fn publish(options: &Options) -> Result<RunOptions, RelayError> {
+    if options.stdout && !options.publish.is_empty() {
+        return Err(invalid("--publish", "--stdout prints every record: there is nothing to point with"));
+    }
+    let defaults = RunOptions::default();
+    let rules = options.publish.iter().map(|rule| (rule.topics.clone(), rule.mode)).collect();
+    let records = options.batch_records.unwrap_or(defaults.records);
+    if records == 0 {
+        return Err(invalid("--batch-records", "must be at least 1"));
+    }
+    let bytes = match options.batch_bytes {
+        Some(Size(bytes)) => u32::try_from(bytes).ok().filter(|bytes| (1..=MAX_POINTED).contains(bytes)),
+        None => Some(defaults.bytes),
+    };
+    let bytes = bytes
+        .ok_or_else(|| invalid("--batch-bytes", &format!("must be at least 1 and at most {MAX_POINTED}")))?;
+    let linger = span(options.batch_linger, defaults.linger);
+    Ok(RunOptions { rules: Arc::new(Rules::new(rules)), records, bytes, linger })
+}
+
+/// Whether any topic may be published as pointers; who says how long to keep what pointers lead to has some elsewhere.
+fn publishes_pointers(options: &Options) -> bool {
+    options.pointer_retention.is_some() || options.publish.iter().any(|rule| rule.mode != Mode::Inline)
 }
 
 fn span(option: Option<Span>, default: Duration) -> Duration {
@@ -211,6 +246,27 @@ mod tests {
         let bad = Options { amqp: Some("htp://me:s3cret@host".into()), ..Options::default() };
         let error = destination(&System::real(), &bad, &Environment::default()).expect_err("no URL");
         assert!(error.to_string().contains("--amqp") && !error.to_string().contains("s3cret"));
+    }
+
+    #[test]
+    fn what_can_not_be_published_so_is_refused_by_name() {
+        let rule = || vec!["#=pointer-batch".parse().expect("a rule")];
+        let given = |options: Options| publish(&options).map_err(|error| error.to_string());
+        assert_eq!(given(Options::default()), Ok(RunOptions::default()));
+        let most = usize::try_from(MAX_POINTED).expect("fits");
+        let options = Options { publish: rule(), batch_bytes: Some(Size(most)), ..Options::default() };
+        let run = given(options).expect("valid");
+        assert_eq!((run.bytes, run.records, run.linger), (MAX_POINTED, 1000, Duration::from_millis(5)));
+        assert!(!run.rules.are_all_inline());
+        for (options, named) in [
+            (Options { batch_bytes: Some(Size(most + 1)), ..Options::default() }, "--batch-bytes"),
+            (Options { batch_bytes: Some(Size(0)), ..Options::default() }, "--batch-bytes"),
+            (Options { batch_records: Some(0), ..Options::default() }, "--batch-records"),
+            (Options { publish: rule(), stdout: true, ..Options::default() }, "--publish"),
+        ] {
+            let error = given(options).expect_err(named);
+            assert!(error.starts_with(named), "{error}");
+        }
     }
 
     #[test]

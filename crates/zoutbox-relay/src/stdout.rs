@@ -10,7 +10,7 @@ use zoutbox_format::RecordRef;
 use zoutbox_relay_core::Resolution;
 
 use crate::error::RelayError;
-use crate::publisher::{Event, Outgoing, Publisher, Undeliverable};
+use crate::publisher::{Content, Event, Outgoing, Publisher, Undeliverable};
 
 type Output = Box<dyn Write + Send>;
 type Writing = JoinHandle<(Output, std::io::Result<()>)>;
@@ -56,10 +56,13 @@ impl LinePublisher {
 }
 
 impl Publisher for LinePublisher {
-    fn publish(&mut self, record: Outgoing) -> Result<u64, Undeliverable> {
+    fn publish(&mut self, message: Outgoing) -> Result<u64, Undeliverable> {
+        let Content::Record(body) = &message.content else {
+            return Err(Undeliverable::Rejected("a line holds a record, not a pointer".into()));
+        };
         let decoded =
-            RecordRef::decode(&record.body).map_err(|error| Undeliverable::Undecodable(error.to_string()))?;
-        zoutbox_reader::json::write_line(&mut self.lines, &record.id, &decoded);
+            RecordRef::decode(body).map_err(|error| Undeliverable::Undecodable(error.to_string()))?;
+        zoutbox_reader::json::write_line(&mut self.lines, &message.id, &decoded);
         self.last_tag += 1;
         self.tags.push(self.last_tag);
         Ok(self.last_tag)

@@ -62,7 +62,7 @@ pub struct Metadata {
     /// Its length in bytes.
     pub length: u64,
     /// When its content last changed: nanoseconds since 1970-01-01 UTC, by the server's clock. Only good for noticing
-    /// that something changed.
+    /// that something changed, and for telling roughly how long ago.
     pub modified_ns: u64,
 }
 

@@ -32,6 +32,14 @@ impl Lock {
         Self::try_file(disk.open(path, OpenMode::ReadWriteCreate)?)
     }
 
+    /// Whether somebody has locked a file that is there. For that moment, nobody else can lock it.
+    ///
+    /// # Errors
+    /// What [`Disk::open`] and [`DiskFile::try_lock`] say.
+    pub fn is_held(disk: &dyn Disk, path: &Path) -> Result<bool, StorageError> {
+        Ok(Self::try_file(disk.open(path, OpenMode::Write)?)?.is_none())
+    }
+
     /// The locked file.
     #[must_use]
     pub fn file(&self) -> &dyn DiskFile {

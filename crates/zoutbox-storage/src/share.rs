@@ -51,9 +51,15 @@ impl Share {
             Ok(_) | Err(StorageError::NotAShare { .. }) => {}
             Err(error) => return Err(error),
         }
-        for directory in
-            [layout.writers(), layout.relay(), layout.checkpoints(), layout.dead_letters(), layout.archives()]
-        {
+        for directory in [
+            layout.writers(),
+            layout.relay(),
+            layout.checkpoints(),
+            layout.dead_letters(),
+            layout.archives(),
+            layout.all_payloads(),
+            layout.consumers(),
+        ] {
             system.disk.create_dir(&directory)?;
         }
         system.disk.sync_dir(&layout.relay())?;

@@ -13,6 +13,7 @@
 mod broker;
 mod postgres;
 mod program;
+mod python;
 mod roots;
 mod script;
 mod wait;
@@ -20,5 +21,6 @@ mod wait;
 pub use broker::Broker;
 pub use postgres::Postgres;
 pub use program::binary;
+pub use python::python;
 pub use roots::{TestRoot, test_roots};
 pub use wait::wait_until;

@@ -3,9 +3,11 @@
 //! The same error can be the outcome of many tickets, so it can be cloned.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use zoutbox_format::payload::PayloadError;
 use zoutbox_format::{HeaderError, IdentityError, RecordError, RecordId, WriterId};
 use zoutbox_storage::{ErrorKind, StorageError};
 
@@ -33,7 +35,8 @@ impl fmt::Display for Limit {
 
 /// An error of the writer.
 ///
-/// Every error but [`WriterError::Unknown`] on a ticket or from an append means: definitely not written.
+/// Every error on a ticket or from an append means: definitely not written; but not one of
+/// [kind unknown](zoutbox_storage::ErrorKind::Unknown).
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriterError {
@@ -51,6 +54,41 @@ pub enum WriterError {
     /// The record is beyond a limit of the format.
     #[error("record refused: {0}")]
     Record(#[from] RecordError),
+    /// The record's id can't be the name of its payload.
+    #[error("record refused: {0}")]
+    PayloadId(#[from] PayloadError),
+    /// The input that the payload comes from can't be read.
+    #[error("the payload's input can't be read: {source}")]
+    Input {
+        /// Why.
+        source: Arc<io::Error>,
+    },
+    /// A file of the record's id is there, and holds something else than what came: an id names one payload for ever.
+    #[error("{} is another payload of the same id: it has {found} bytes, the one that came has {given}", path.display())]
+    OtherPayload {
+        /// The file that is there.
+        path: PathBuf,
+        /// Its bytes.
+        found: u64,
+        /// The bytes that came.
+        given: u64,
+    },
+    /// Somebody else is at work on the payload of the same id: another append, or a sweep. Try again.
+    #[error("{} is in use by another append of the same id, or by a sweep", path.display())]
+    PayloadBusy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The record is durable, and the payload it names was removed by somebody meanwhile. Append the payload again.
+    #[error("record {record} is durable, but its payload {} is not there as it was: {source}", path.display())]
+    PayloadGone {
+        /// The record.
+        record: RecordId,
+        /// The file it names.
+        path: PathBuf,
+        /// What was found instead.
+        source: Box<WriterError>,
+    },
     /// Another live process has the writer id open.
     #[error("writer '{writer}' is open elsewhere{}: {} is locked", held_by(holder.as_ref()), path.display())]
     Locked {
@@ -161,13 +199,19 @@ impl WriterError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::InvalidOption { .. } | Self::WriterId(_) | Self::Record(_) | Self::Closed => {
-                ErrorKind::Invalid
-            }
-            Self::Locked { .. } => ErrorKind::Retry,
+            Self::InvalidOption { .. }
+            | Self::WriterId(_)
+            | Self::Record(_)
+            | Self::PayloadId(_)
+            | Self::Input { .. }
+            | Self::OtherPayload { .. }
+            | Self::Closed => ErrorKind::Invalid,
+            Self::Locked { .. } | Self::PayloadBusy { .. } => ErrorKind::Retry,
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::Full { .. } => ErrorKind::Full,
-            Self::Unknown { .. } | Self::Stopped { unknown: true } => ErrorKind::Unknown,
+            Self::Unknown { .. } | Self::PayloadGone { .. } | Self::Stopped { unknown: true } => {
+                ErrorKind::Unknown
+            }
             Self::Stopped { unknown: false } | Self::Segment { .. } | Self::NewerFrame { .. } => {
                 ErrorKind::Fatal
             }

@@ -33,6 +33,29 @@
 //! - One process a writer id, across hosts: `writer.lock` and the segment being written are locked. A process that was cut off
 //!   and taken over can't acknowledge anything any more ([`WriterError::Fenced`]).
 //!
+//! # Large payloads
+//!
+//! What is too much for a record is read from anything that can be read, and lies in a file of its own, which the record names:
+//!
+//! ```
+//! use zoutbox_writer::{Options, Record, Writer};
+//! # let directory = tempfile::tempdir()?;
+//! # let root = directory.path();
+//! # zoutbox_storage::Share::init(&zoutbox_storage::System::real(), root)?;
+//! # let scan = std::io::Read::take(std::io::repeat(7), 5_000_000);
+//!
+//! let writer = Writer::open(root, "scans", Options::default())?;
+//! // let scan = std::fs::File::open("scan-17.tiff")?;
+//! let record = Record::new("scans.new", "").id("scan-17").content_type("image/tiff");
+//! let id = writer.append_payload(&record, scan)?.wait()?;
+//! assert_eq!(id.to_string(), "scans/1/1"); // durable from here on: the record, and all bytes of the scan
+//! # writer.close()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! However large it is, it takes one buffer of memory. Give records an id, and a try that failed or was killed can be repeated:
+//! what was written to the end is found, and not written again. See [`Writer::append_payload`].
+//!
 //! # How it is fast
 //!
 //! All appends that wait at a moment share one positional write and one sync; while that runs, the next commit gathers. One
@@ -46,12 +69,15 @@
 mod aside;
 mod bell;
 mod claim;
+mod committer;
 mod context;
 mod error;
 mod gather;
+mod intake;
 mod limits;
 mod log;
 mod options;
+mod payload;
 mod prepare;
 mod queue;
 mod recover;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use zoutbox_format::limits::MAX_PAYLOAD;
+
 use crate::error::WriterError;
 
 const KIB: u64 = 1024;
@@ -50,9 +52,10 @@ pub struct Options {
     /// waits.
     pub memory_limit: u64,
     /// The most that may lie on the share without being confirmed by the broker, as the relay's checkpoint tells: no limit. Not
-    /// zero. A single larger record is let in when everything else is confirmed.
+    /// zero. A single larger record is let in when everything else is confirmed. Large payloads do not count.
     pub unconfirmed_limit: Option<u64>,
-    /// Appends stop while the share has less free space than this: 64 MiB. 0 switches the check off.
+    /// Appends stop while the share has less free space than this: 64 MiB. 0 switches the check off. A large payload that would
+    /// leave less is given up with [`WriterError::Full`].
     pub min_free_space: u64,
     /// What an append does at one of the three limits above, and when the share is full without having reached one (a quota, say):
     /// wait.
@@ -60,6 +63,9 @@ pub struct Options {
     /// How long a writer that is closed or dropped goes on waiting for room on a full share: 10 s. What is not durable by then
     /// fails as with [`WhenFull::Fail`]. Zero: one try.
     pub close_patience: Duration,
+    /// The most bytes that [`Writer::append_payload`](crate::Writer::append_payload) puts into the record itself: 1 MiB. From 0 to
+    /// 16 MiB. More of them get a file of their own.
+    pub payload_threshold: u64,
     /// Whether segments are filled with zeros ahead: where that pays.
     pub zero_ahead: ZeroAhead,
     /// Whether the relay's doorbell is rung after commits, if it announces one: yes. The address comes from `relay/lease`, which
@@ -82,6 +88,7 @@ impl Default for Options {
             min_free_space: 64 * MIB,
             when_full: WhenFull::default(),
             close_patience: Duration::from_secs(10),
+            payload_threshold: MIB,
             zero_ahead: ZeroAhead::default(),
             doorbell: true,
             accept_unsafe_mount: false,
@@ -99,6 +106,7 @@ impl Options {
         within("commit_bytes", self.commit_bytes, LEAST_COMMIT, MIB)?;
         within("memory_limit", self.memory_limit, 1, u64::MAX)?;
         within("unconfirmed_limit", self.unconfirmed_limit.unwrap_or(1), 1, u64::MAX)?;
+        within("payload_threshold", self.payload_threshold, 0, MAX_PAYLOAD as u64)?;
         if self.segment_age.is_zero() {
             return Err(WriterError::InvalidOption {
                 option: "segment_age",
@@ -109,8 +117,9 @@ impl Options {
     }
 
     /// A commit is one WRITE on the wire: over NFS no reader then sees zeros in front of data.
-    pub(crate) fn for_write_size(self, write_size: u64) -> Self {
-        Self { commit_bytes: self.commit_bytes.min(write_size).max(LEAST_COMMIT), ..self }
+    pub(crate) fn for_write_size(self, write_size: Option<u64>) -> Self {
+        let most = write_size.unwrap_or(u64::MAX);
+        Self { commit_bytes: self.commit_bytes.min(most).max(LEAST_COMMIT), ..self }
     }
 
     pub(crate) fn commit_limit(&self) -> usize {
@@ -144,6 +153,7 @@ mod tests {
             (Options { commit_bytes: 2 * MIB, ..base() }, "commit_bytes"),
             (Options { memory_limit: 0, ..base() }, "memory_limit"),
             (Options { unconfirmed_limit: Some(0), ..base() }, "unconfirmed_limit"),
+            (Options { payload_threshold: 16 * MIB + 1, ..base() }, "payload_threshold"),
             (Options { segment_age: Duration::ZERO, ..base() }, "segment_age"),
         ];
         for (options, name) in cases {

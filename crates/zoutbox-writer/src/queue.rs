@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use zoutbox_format::WriterId;
 use zoutbox_format::frame::FRAME_HEADER_LENGTH;
+use zoutbox_storage::DiskFile;
 
 use crate::ticket::{Completion, Ticket};
 
@@ -24,6 +25,8 @@ pub(crate) struct Group {
     pub(crate) bodies: Vec<Vec<u8>>,
     /// What their frames take, in bytes.
     pub(crate) bytes: u64,
+    /// Files that stay locked until the group has its outcome.
+    pub(crate) held: Vec<Box<dyn DiskFile>>,
     pub(crate) completion: Arc<Completion>,
 }
 
@@ -71,7 +74,7 @@ impl Queue {
             full => {
                 self.groups.extend(full);
                 let completion = Arc::new(Completion::new(self.writer.clone()));
-                Group { bodies: Vec::new(), bytes: 0, completion }
+                Group { bodies: Vec::new(), bytes: 0, held: Vec::new(), completion }
             }
         };
         let index = u32::try_from(group.bodies.len()).unwrap_or(u32::MAX);
@@ -82,6 +85,13 @@ impl Queue {
         self.bytes = self.bytes.saturating_add(bytes);
         self.records += 1;
         ticket
+    }
+
+    /// Keeps a file open, and with it its lock, until the record that was pushed last has its outcome.
+    pub(crate) fn hold(&mut self, file: Box<dyn DiskFile>) {
+        if let Some(group) = self.groups.back_mut() {
+            group.held.push(file);
+        }
     }
 
     /// Takes the oldest group to be committed. None while one is in flight: commits are made one after the other.

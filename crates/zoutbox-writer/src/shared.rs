@@ -7,6 +7,7 @@ use std::time::Duration;
 use zoutbox_format::frame::SEAL_LENGTH;
 use zoutbox_format::header::HEADER_LENGTH;
 use zoutbox_format::{SegmentId, WriterId};
+use zoutbox_storage::DiskFile;
 
 use crate::aside::Job;
 use crate::error::WriterError;
@@ -96,10 +97,12 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues an encoded record; at a limit, does what `when_full` says. `now` is the monotonic clock.
+    /// Queues an encoded record; at a limit, does what `when_full` says. `held` stays open until the record has its outcome. `now` is
+    /// the monotonic clock.
     pub(crate) fn append(
         &self,
         body: Vec<u8>,
+        held: Option<Box<dyn DiskFile>>,
         when_full: WhenFull,
         now: impl Fn() -> Duration,
     ) -> Result<Ticket, WriterError> {
@@ -123,6 +126,9 @@ impl Shared {
             }
         }
         let ticket = state.queue.push(body);
+        if let Some(file) = held {
+            state.queue.hold(file);
+        }
         let (waiting, full) = (state.queue.waiting(), state.queue.is_next_full());
         let wake = state.committer_wants.take_if(|wanted| waiting >= *wanted || full).is_some();
         drop(state);
@@ -217,6 +223,11 @@ impl Shared {
         if let Some(completion) = completion {
             completion.complete(outcome);
         }
+    }
+
+    /// That records are taken at all.
+    pub(crate) fn check_open(&self) -> Result<(), WriterError> {
+        self.lock().open()
     }
 
     pub(crate) fn unfinished(&self) -> Result<Vec<Arc<Completion>>, WriterError> {

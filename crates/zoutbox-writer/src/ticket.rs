@@ -147,6 +147,11 @@ impl Ticket {
     /// [`WriterError`]. With [`ErrorKind::Unknown`](zoutbox_storage::ErrorKind::Unknown) the record may or may not have been
     /// written; with any other kind it was not.
     pub fn wait(self) -> Result<RecordId, WriterError> {
+        self.settled()
+    }
+
+    /// As [`Ticket::wait`], for who needs the ticket afterwards.
+    pub(crate) fn settled(&self) -> Result<RecordId, WriterError> {
         self.result(self.completion.wait())
     }
 

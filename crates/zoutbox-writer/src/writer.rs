@@ -1,25 +1,26 @@
-//! The writer as its callers see it, and the commit thread behind it.
+//! The writer as its callers see it: with its threads, or stepped without.
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use zoutbox_format::{Record, WriterId};
 use zoutbox_storage::mount::trust;
-use zoutbox_storage::{ErrorKind, Share, StorageError, System};
+use zoutbox_storage::{Share, StorageError, System};
 
 use crate::aside::{Aside, look};
 use crate::bell::Bell;
+use crate::committer::Committer;
 use crate::context::Context;
 use crate::error::WriterError;
+use crate::intake::Intake;
 use crate::log::{Log, Start};
 use crate::options::{Options, WhenFull};
-use crate::queue::Group;
+use crate::payload::Payloads;
 use crate::recover::recover;
-use crate::shared::{Next, Shared};
+use crate::shared::Shared;
 use crate::ticket::{Completion, Outcome, Ticket};
-use crate::waiting::Waiting;
 
 /// An open writer: the one live process that appends under its id.
 ///
@@ -28,8 +29,7 @@ use crate::waiting::Waiting;
 /// unsealed (the next one's header will say where it ends) and tells no errors.
 #[derive(Debug)]
 pub struct Writer {
-    system: System,
-    shared: Arc<Shared>,
+    intake: Intake,
     thread: Option<JoinHandle<Result<(), WriterError>>>,
 }
 
@@ -54,8 +54,7 @@ impl Writer {
         id: &str,
         options: Options,
     ) -> Result<Self, WriterError> {
-        let opened = Opened::new(system.clone(), root.as_ref(), id, options)?;
-        let shared = opened.shared.clone();
+        let (opened, intake) = Opened::new(system, root.as_ref(), id, options)?;
         let (ready, is_ready) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name("zoutbox-commit".into()).spawn(move || {
             let aside = Aside::threaded(opened.context.clone(), opened.shared.clone());
@@ -73,7 +72,7 @@ impl Writer {
         let thread = thread.map_err(|error| no_thread(root.as_ref(), error))?;
         match is_ready.recv() {
             Ok(error) => Err(no_thread(root.as_ref(), error)),
-            Err(_) => Ok(Self { system, shared, thread: Some(thread) }),
+            Err(_) => Ok(Self { intake, thread: Some(thread) }),
         }
     }
 
@@ -85,7 +84,7 @@ impl Writer {
     /// The record is then definitely not written: [`WriterError::Record`], [`WriterError::Full`], [`WriterError::Fenced`],
     /// [`WriterError::Closed`].
     pub fn append(&self, record: &Record) -> Result<Ticket, WriterError> {
-        append(&self.system, &self.shared, record, self.shared.when_full())
+        self.intake.append(record, self.intake.shared.when_full())
     }
 
     /// As [`Writer::append`], but never waits: at a byte limit it returns [`WriterError::Full`], whatever [`Options::when_full`] says.
@@ -93,7 +92,36 @@ impl Writer {
     /// # Errors
     /// As [`Writer::append`].
     pub fn try_append(&self, record: &Record) -> Result<Ticket, WriterError> {
-        append(&self.system, &self.shared, record, WhenFull::Fail)
+        self.intake.append(record, WhenFull::Fail)
+    }
+
+    /// Appends a record whose payload is read from `input` to its end, however long that is.
+    ///
+    /// At most [`Options::payload_threshold`] bytes become the record's own payload. More of them are written to a file of their own
+    /// on the share, with one buffer's memory (1 MiB, besides the threshold), while this call blocks; then the record is queued that
+    /// names the file. As with [`Writer::append`], it is durable when its ticket says so, and then the payload is, too.
+    ///
+    /// **Retries.** A record with an [id](Record::id) names its payload by it: 1 to 200 characters of `A-Z a-z 0-9 . _ -`, a letter
+    /// or digit first. An id stands for one payload for ever. Where a finished file of that id is found, left by a try that failed
+    /// or was killed, nothing is written again and nothing of it is read; `input` is read through all the same, for its size and
+    /// CRC, and its size must be the file's. The file is looked for in the directory of the record's
+    /// [time](Record::timestamp_ms), or if it has none, in those of this hour and of the 24 before; the record then gets a time in that
+    /// hour, whole hours before now. So a retry that repeats the time finds its file at any later date, and an append that gives it
+    /// looks in one place only. When a file was found, the call returns only when the record is durable and the file still there.
+    /// A record without an id gets a random one for its file, and is never found again.
+    ///
+    /// **Full.** A payload that does not fit (a quota, no space, or [`Options::min_free_space`] bytes would not stay free) fails with
+    /// an error of kind [full](zoutbox_storage::ErrorKind::Full) and is removed, also with [`WhenFull::Block`]: its input can't be read twice. With an
+    /// id, an append that is refused later than that (closed, say) leaves its file for a retry.
+    ///
+    /// # Errors
+    /// Nothing is written before the record is found to be sound: [`WriterError::PayloadId`] for an id that can't name a payload,
+    /// [`WriterError::Record`] if the record has a payload of its own or is beyond a limit. Then, with the record definitely not
+    /// written: [`WriterError::Input`], [`WriterError::OtherPayload`] if the id's file has another size, [`WriterError::PayloadBusy`],
+    /// [`WriterError::Storage`], and those of [`Writer::append`]. And [`WriterError::PayloadGone`] if the record is durable and the
+    /// file that was found was removed meanwhile.
+    pub fn append_payload(&self, record: &Record, mut input: impl Read) -> Result<Ticket, WriterError> {
+        self.intake.append_payload(record, &mut input, |ticket| drop(ticket.settled()))
     }
 
     /// Blocks until everything that was appended before is durable; on a full share, with [`WhenFull::Block`], until there is room.
@@ -101,7 +129,7 @@ impl Writer {
     /// # Errors
     /// The first error of an append that was still on its way; each ticket has its own as well.
     pub fn flush(&self) -> Result<(), WriterError> {
-        flush(&self.shared)
+        wait_for(&self.intake.shared.unfinished()?)
     }
 
     /// Makes durable what was appended, seals the active segment, and releases the writer id.
@@ -111,16 +139,16 @@ impl Writer {
     /// # Errors
     /// As [`Writer::flush`]; or that sealing failed, which loses nothing: the next open goes on behind what is there.
     pub fn close(mut self) -> Result<(), WriterError> {
-        let unfinished = self.shared.unfinished();
+        let unfinished = self.intake.shared.unfinished();
         // At once, so that nobody waits for room any longer than a close may.
-        self.shared.close(true);
+        self.intake.shared.close(true);
         let flushed = unfinished.and_then(|unfinished| wait_for(&unfinished));
         let sealed = self.stop(true);
         flushed.and(sealed)
     }
 
     fn stop(&mut self, seal: bool) -> Result<(), WriterError> {
-        self.shared.close(seal);
+        self.intake.shared.close(seal);
         match self.thread.take().map(JoinHandle::join) {
             None => Ok(()),
             Some(Ok(result)) => result,
@@ -142,8 +170,7 @@ impl Drop for Writer {
 /// It never waits, so use [`crate::WhenFull::Fail`]; with [`crate::WhenFull::Block`] an append at a limit waits for ever, and a commit
 /// for which the share has no room is tried again by the next step. Dropping it is what a crash is: nothing more is written, and every ticket without an outcome gets [`WriterError::Stopped`].
 pub struct Stepped {
-    system: System,
-    shared: Arc<Shared>,
+    intake: Intake,
     committer: Committer,
 }
 
@@ -158,10 +185,9 @@ impl Stepped {
         id: &str,
         options: Options,
     ) -> Result<Self, WriterError> {
-        let opened = Opened::new(system.clone(), root.as_ref(), id, options)?;
-        let shared = opened.shared.clone();
-        let aside = Aside::in_place(opened.context.clone(), shared.clone());
-        Ok(Self { system, shared, committer: opened.committer(aside) })
+        let (opened, intake) = Opened::new(system, root.as_ref(), id, options)?;
+        let aside = Aside::in_place(opened.context.clone(), opened.shared.clone());
+        Ok(Self { intake, committer: opened.committer(aside) })
     }
 
     /// As [`Writer::append`].
@@ -169,33 +195,37 @@ impl Stepped {
     /// # Errors
     /// As [`Writer::append`].
     pub fn append(&self, record: &Record) -> Result<Ticket, WriterError> {
-        append(&self.system, &self.shared, record, self.shared.when_full())
+        self.intake.append(record, self.intake.shared.when_full())
+    }
+
+    /// As [`Writer::append_payload`]. Where that waits, because a file was found, this commits what is queued; a commit for which the
+    /// share has no room then fails instead of being tried again.
+    ///
+    /// # Errors
+    /// As [`Writer::append_payload`].
+    pub fn append_payload(&mut self, record: &Record, mut input: impl Read) -> Result<Ticket, WriterError> {
+        let Self { intake, committer } = self;
+        intake.append_payload(record, &mut input, |ticket| {
+            while ticket.outcome().is_none() && committer.step() {
+                committer.give_up();
+            }
+        })
     }
 
     /// Tries to make one commit of what is queued; false when nothing is.
     pub fn step(&mut self) -> bool {
-        if self.committer.waiting.is_some() {
-            self.committer.try_again();
-            return true;
-        }
-        let group = self.shared.take();
-        group.map(|group| self.committer.commit(group)).is_some()
+        self.committer.step()
     }
 
     /// Makes the next segment's file ahead, as the second thread of a [`Writer`] would.
     pub fn prepare_ahead(&mut self) {
-        self.committer.log.prepare_in_place();
+        self.committer.prepare_in_place();
     }
 
     /// Does what is due by the clock: looks at the share for the limits, seals a segment that is too old, rings the relay's
     /// doorbell, and looks for where that is.
     pub fn tick(&mut self) {
-        self.committer.log.rotate_if_aged();
-        self.shared.looked(look(&self.committer.context));
-        if let Some(bell) = &mut self.committer.bell {
-            bell.ring_if_due();
-            bell.look_here();
-        }
+        self.intake.shared.looked(self.committer.tick());
     }
 
     /// Commits what is queued, seals the active segment and releases the writer id.
@@ -218,169 +248,35 @@ struct Opened {
 }
 
 impl Opened {
-    fn new(system: System, root: &Path, id: &str, options: Options) -> Result<Self, WriterError> {
+    fn new(system: System, root: &Path, id: &str, options: Options) -> Result<(Self, Intake), WriterError> {
         options.validate()?;
         let writer = WriterId::new(id)?;
         let share = Share::open(&system, root)?;
-        let options = suited(&system, &share.layout.writer(&writer), options)?;
+        let write_size = trusted(&system, &share.layout.writer(&writer), &options)?;
+        let payloads = Payloads::new(&system, &share, &writer, &options, write_size);
+        let options = options.for_write_size(write_size);
         let shared = Arc::new(Shared::new(&writer, &options));
+        let intake = Intake { system: system.clone(), shared: shared.clone(), payloads };
         let bell = options.doorbell.then(|| Bell::new(&system, &share, &writer));
         let recovered = recover(system, share, &writer, options)?;
         shared.found(&recovered.segments, look(&recovered.context));
-        Ok(Self { context: Arc::new(recovered.context), shared, start: recovered.start, bell })
+        let context = Arc::new(recovered.context);
+        Ok((Self { context, shared, start: recovered.start, bell }, intake))
     }
 
     fn committer(self, aside: Aside) -> Committer {
         let log = Log::new(self.context.clone(), aside, self.start);
-        let closing = None;
-        Committer { context: self.context, shared: self.shared, log, bell: self.bell, waiting: None, closing }
+        Committer::new(self.context, self.shared, log, self.bell)
     }
 }
 
-/// The options as the mount allows them. Refuses a mount that breaks a promise.
-fn suited(system: &System, directory: &Path, options: Options) -> Result<Options, WriterError> {
+/// Refuses a mount that breaks a promise. Returns the most that it writes at a time, if it says so.
+fn trusted(system: &System, directory: &Path, options: &Options) -> Result<Option<u64>, WriterError> {
     let trusted = trust(&*system.disk, directory, options.accept_unsafe_mount)?;
     for warning in trusted.warnings {
         tracing::warn!("{warning}");
     }
-    Ok(match trusted.mount.and_then(|mount| mount.write_size()) {
-        Some(write_size) => options.for_write_size(write_size),
-        None => options,
-    })
-}
-
-/// Takes groups from the queue and commits them. However it ends, a panic included, no ticket stays without an outcome.
-struct Committer {
-    context: Arc<Context>,
-    shared: Arc<Shared>,
-    log: Log,
-    bell: Option<Bell>,
-    /// The commit that waits for room.
-    waiting: Option<Waiting>,
-    /// Since when it is known that the writer ends.
-    closing: Option<Duration>,
-}
-
-impl Committer {
-    fn run(mut self) -> Result<(), WriterError> {
-        loop {
-            if let Some(bell) = &mut self.bell {
-                bell.ring_if_due();
-                bell.look_aside();
-            }
-            let patience = [self.log.until_aged(), self.bell.as_ref().and_then(Bell::until_ring)];
-            let patience = patience.into_iter().flatten().min();
-            match self.shared.next(patience, || self.context.system.clock.monotonic()) {
-                Next::Commit(group) => {
-                    self.commit(group);
-                    self.wait_for_room();
-                }
-                Next::Aged => self.log.rotate_if_aged(),
-                Next::End { seal } => {
-                    let finished = self.finish(seal);
-                    self.shared.end(&WriterError::Closed, WriterError::Closed);
-                    return finished;
-                }
-            }
-        }
-    }
-
-    /// Tries to commit a group. It is kept if there is no room for it, and its callers want to wait.
-    fn commit(&mut self, group: Group) {
-        let clock = &self.context.system.clock;
-        let start = clock.monotonic();
-        let result = self.log.commit(&group.bodies);
-        let took = clock.monotonic().saturating_sub(start);
-        match result {
-            Ok((epoch, first)) => {
-                if let Some(waiting) = self.waiting.take() {
-                    waiting.tell_end(clock.monotonic());
-                }
-                self.finish_group(Outcome::Durable { epoch, first }, took);
-            }
-            Err(full) if full.kind() == ErrorKind::Full && self.waits() => {
-                Waiting::keep(&mut self.waiting, group, full, start);
-            }
-            Err(error) => {
-                self.waiting = None;
-                let error = self.log.give_up(&group.bodies, error);
-                self.finish_group(Outcome::Failed(error), took);
-            }
-        }
-    }
-
-    fn waits(&self) -> bool {
-        self.shared.when_full() == WhenFull::Block
-    }
-
-    fn finish_group(&mut self, outcome: Outcome, took: Duration) {
-        let durable = matches!(outcome, Outcome::Durable { .. });
-        self.shared.finish(outcome, took, self.log.end());
-        // Whoever waits for durability does not wait for this.
-        if let Some(bell) = self.bell.as_mut().filter(|_| durable) {
-            bell.committed();
-        }
-    }
-
-    /// Tries the commit that waits for room again and again, until there is some or the writer ends.
-    fn wait_for_room(&mut self) {
-        while let Some(waiting) = &mut self.waiting {
-            let clock = &self.context.system.clock;
-            if self.shared.is_closing() {
-                let now = clock.monotonic();
-                let since = *self.closing.get_or_insert(now);
-                if now.saturating_sub(since) >= self.context.options.close_patience {
-                    self.give_up();
-                    return;
-                }
-            }
-            clock.sleep(waiting.pause());
-            self.try_again();
-        }
-    }
-
-    fn try_again(&mut self) {
-        if let Some(group) = self.waiting.as_mut().and_then(Waiting::take) {
-            self.commit(group);
-        }
-    }
-
-    /// Waits for room no longer.
-    fn give_up(&mut self) {
-        if let Some((group, full)) = self.waiting.take().and_then(Waiting::into_parts) {
-            let error = self.log.give_up(&group.bodies, full);
-            self.finish_group(Outcome::Failed(error), Duration::ZERO);
-        }
-    }
-
-    fn finish(&mut self, seal: bool) -> Result<(), WriterError> {
-        if let Some(bell) = &mut self.bell {
-            bell.finish();
-        }
-        self.log.finish(seal)
-    }
-}
-
-impl Drop for Committer {
-    fn drop(&mut self) {
-        let stopped = |unknown| WriterError::Stopped { unknown };
-        self.shared.end(&stopped(false), stopped(true));
-    }
-}
-
-fn append(
-    system: &System,
-    shared: &Shared,
-    record: &Record,
-    when_full: WhenFull,
-) -> Result<Ticket, WriterError> {
-    let mut body = Vec::new();
-    record.borrowed(system.clock.now_ms()).encode(&mut body)?;
-    shared.append(body, when_full, || system.clock.monotonic())
-}
-
-fn flush(shared: &Shared) -> Result<(), WriterError> {
-    wait_for(&shared.unfinished()?)
+    Ok(trusted.mount.and_then(|mount| mount.write_size()))
 }
 
 fn wait_for(unfinished: &[Arc<Completion>]) -> Result<(), WriterError> {

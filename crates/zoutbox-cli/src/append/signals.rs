@@ -27,6 +27,14 @@ pub(super) enum Interrupt {
     Stopped,
 }
 
+/// The signals that are taken over.
+fn taken() -> SigSet {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGTERM);
+    mask.add(Signal::SIGINT);
+    mask
+}
+
 /// Dropping it stops the reading.
 #[derive(Debug)]
 pub(super) struct StopHandle {
@@ -45,14 +53,17 @@ impl Interrupts {
     /// Takes the signals over from the default, which is to die of them. Threads made later leave them to this, too.
     pub(super) fn new() -> Result<(Self, StopHandle), Failure> {
         let failed = |error: io::Error| Failure::new(Exit::Io, format!("can't wait for signals: {error}"));
-        let mut mask = SigSet::empty();
-        mask.add(Signal::SIGTERM);
-        mask.add(Signal::SIGINT);
+        let mask = taken();
         mask.thread_block().map_err(|errno| failed(errno.into()))?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&mask, flags).map_err(|errno| failed(errno.into()))?;
         let (stop, end) = io::pipe().map_err(failed)?;
         Ok((Self { signals, stop, signalled: Cell::new(false) }, StopHandle { _end: end }))
+    }
+
+    /// From now on a signal ends this process, as it would without this.
+    pub(super) fn let_go() -> io::Result<()> {
+        taken().thread_unblock().map_err(io::Error::from)
     }
 
     /// Whether a signal came.

@@ -18,6 +18,7 @@ use zoutbox_reader::{StoredCheckpoint, checkpoint, segments};
 use zoutbox_storage::{DiskFile, OpenMode, Share, StorageError, System};
 
 use super::HolderJson;
+use super::consumers::NeededJson;
 use super::relay::WaitJson;
 use crate::exit::Failure;
 use crate::finding::{Finding, FindingJson};
@@ -40,6 +41,8 @@ pub(super) struct Lane {
     pub(super) damages: Vec<FindingJson>,
     pub(super) answers: bool,
     pub(super) waits: Vec<WaitJson>,
+    /// What consumers need of it; `None` if there is none that counts.
+    pub(super) needed: Option<NeededJson>,
     #[serde(skip)]
     pub(super) findings: Vec<Finding>,
 }
@@ -86,6 +89,7 @@ pub(super) fn look(system: &System, share: &Share, writer: &WriterId) -> Result<
         damages: looking.findings.iter().map(Finding::json).collect(),
         answers: true,
         waits: Vec::new(),
+        needed: None,
         findings: looking.findings,
     })
 }

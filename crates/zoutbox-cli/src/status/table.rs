@@ -25,6 +25,9 @@ pub(super) fn of(status: &Status, now_ms: u64) -> String {
     for (who, wait) in waits(status) {
         push(&mut text, &waiting(who, wait, now_ms));
     }
+    for consumer in status.consumers.iter().flatten() {
+        push(&mut text, &consumer.line());
+    }
     for note in &status.notes {
         push(&mut text, &format!("note: {note}"));
     }
@@ -111,7 +114,7 @@ fn size(bytes: u64) -> String {
 }
 
 /// How long something lasts, in the unit that people would use.
-fn span(milliseconds: u64) -> String {
+pub(super) fn span(milliseconds: u64) -> String {
     match milliseconds / 1000 {
         seconds @ 0..120 => format!("{seconds} s"),
         seconds @ 120..7200 => format!("{} min", seconds / 60),

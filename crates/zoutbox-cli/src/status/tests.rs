@@ -121,6 +121,19 @@ fn a_lease_that_does_not_answer_keeps_no_lane_from_being_shown() {
 }
 
 #[test]
+fn consumers_that_do_not_answer_keep_nothing_else_from_being_shown() {
+    let world = World::new();
+    world.disk.hold("/consumers");
+    let (status, json, table) = world.seen();
+    world.disk.let_go();
+    assert!(!status.is_complete());
+    assert_eq!((&json["consumers"], &json["writers"][0]["needed"]), (&Value::Null, &Value::Null));
+    assert_eq!((&json["writers"][0]["durable"], &json["relay"]["epoch"]), (&1.into(), &3.into()));
+    let note = "note: the share does not answer this host: looking at the consumers";
+    assert!(table.lines().any(|line| line == note), "{table}");
+}
+
+#[test]
 fn a_share_of_which_nothing_answers_is_an_error_to_try_again_later() {
     let world = World::new();
     world.disk.hold("zoutbox.json");

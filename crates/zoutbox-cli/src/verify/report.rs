@@ -16,6 +16,8 @@ pub(super) struct Report {
     pub(super) segments: usize,
     pub(super) records: u64,
     pub(super) bytes: u64,
+    pub(super) payloads: u64,
+    pub(super) payload_bytes: u64,
     damaged: usize,
     damages: Vec<FindingJson>,
     notes: Vec<String>,
@@ -30,6 +32,8 @@ struct Document<'a> {
     segments: usize,
     records: u64,
     bytes: u64,
+    payloads: u64,
+    payload_bytes: u64,
     damages: &'a [FindingJson],
     notes: &'a [String],
 }
@@ -43,6 +47,8 @@ impl Report {
             segments: 0,
             records: 0,
             bytes: 0,
+            payloads: 0,
+            payload_bytes: 0,
             damaged: 0,
             damages: Vec::new(),
             notes: Vec::new(),
@@ -70,11 +76,23 @@ impl Report {
 
     pub(super) fn finish(&mut self, root: &str, share: &Share) -> Result<Exit, Failure> {
         let sound = self.damaged == 0;
-        let Self { writers, segments, records, bytes, damaged, .. } = *self;
+        let Self { writers, segments, records, bytes, payloads, payload_bytes, damaged, .. } = *self;
         if self.json {
             let (damages, notes) = (&self.damages, &self.notes);
             let share = share.id.to_string();
-            let document = Document { root, share, sound, writers, segments, records, bytes, damages, notes };
+            let document = Document {
+                root,
+                share,
+                sound,
+                writers,
+                segments,
+                records,
+                bytes,
+                payloads,
+                payload_bytes,
+                damages,
+                notes,
+            };
             let text = serde_json::to_string(&document)
                 .map_err(|error| Failure::new(Exit::Io, format!("can't write JSON: {error}")))?;
             self.output.line(&text)?;
@@ -86,7 +104,12 @@ impl Report {
             };
             let counts = [count(writers, "writer"), count(segments, "segment")].join(", ");
             let records = format!("{records} {}", if records == 1 { "record" } else { "records" });
-            self.output.line(&format!("{end}: {counts}, {records}, {bytes} bytes"))?;
+            let large = match payloads {
+                0 => String::new(),
+                1 => format!(", 1 large payload, {payload_bytes} bytes"),
+                more => format!(", {more} large payloads, {payload_bytes} bytes"),
+            };
+            self.output.line(&format!("{end}: {counts}, {records}, {bytes} bytes{large}"))?;
         }
         self.output.flush()?;
         Ok(if sound { Exit::Ok } else { Exit::Damaged })

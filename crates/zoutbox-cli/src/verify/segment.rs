@@ -22,13 +22,14 @@ pub(super) struct Checked {
     pub(super) seal: Option<(u64, &'static str)>,
 }
 
-/// Looks at a segment whose listed neighbour is `before`. A header that can't be read is left to the reader to tell.
+/// Looks at a segment whose listed neighbour is `before`; what lies in front of `reclaimed` may have been removed. A header that can't be read is left to the reader to tell.
 pub(super) fn check(
     system: &System,
     share: &Share,
     writer: &WriterId,
     name: SegmentName,
     before: Option<SegmentId>,
+    reclaimed: Option<SegmentId>,
 ) -> Result<Checked, StorageError> {
     let path = locate(system, share, writer, name.id);
     let file = system.disk.open(&path, OpenMode::Read)?;
@@ -41,16 +42,20 @@ pub(super) fn check(
     let sealed =
         path.file_name().and_then(|name| SegmentName::parse(name.to_str()?)).is_some_and(|n| n.sealed);
     let seal = if sealed { bad_seal(&*file, &header)? } else { None };
-    Ok(Checked { link: bad_link(&header, before), path, seal })
+    Ok(Checked { link: bad_link(&header, before, reclaimed), path, seal })
 }
 
 /// The oldest segment may name one that was reclaimed, and any may name an older one than its neighbour, which then is in nobody's
-/// log; but none may name nothing, or what was never there.
-fn bad_link(header: &SegmentHeader, before: Option<SegmentId>) -> Option<String> {
+/// log; and of what was published single ones may be kept in the archive. But none may name nothing, or what was never there.
+fn bad_link(
+    header: &SegmentHeader,
+    before: Option<SegmentId>,
+    reclaimed: Option<SegmentId>,
+) -> Option<String> {
     let before = before?;
     match header.previous {
         None => Some(format!("the header names no segment before it, but {before} is there")),
-        Some(previous) if previous.id > before => {
+        Some(previous) if previous.id > before && reclaimed.is_none_or(|end| previous.id >= end) => {
             Some(format!("the header names segment {} before it, which is not there", previous.id))
         }
         Some(_) => None,

@@ -200,7 +200,8 @@ fn what_is_appended_is_printed_once_and_as_cat_prints_it() {
     chain.relay();
     let mut printed = chain.once(&[]);
     let mut cat: Vec<String> = share.run("cat", &[]).good().lines().map(str::to_owned).collect();
-    (printed.sort(), cat.sort());
+    printed.sort();
+    cat.sort();
     assert_eq!(printed, cat);
     // All of it once more, as after a relay that lost its checkpoints.
     std::fs::remove_file(share.path("relay/checkpoints/orders")).expect("a checkpoint");
@@ -272,7 +273,8 @@ fn lines_that_nobody_reads_are_not_acknowledged() {
 #[test]
 fn killed_at_any_moment_it_prints_every_record_and_what_was_marked_never_again() {
     let chain = Chain::new("consume-killed");
-    let input: String = (1..=300).map(|number| format!("{number}\n")).collect();
+    let numbers: Vec<_> = (1..=300).map(|number: u32| number.to_string()).collect();
+    let input = numbers.join("\n") + "\n";
     chain.share.append("orders", input);
     chain.relay();
     let mut printed: HashMap<String, usize> = HashMap::new();

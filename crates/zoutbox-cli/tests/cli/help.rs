@@ -5,7 +5,7 @@ use crate::support::run;
 #[test]
 fn help_lists_the_commands_and_every_exit_code() {
     let help = run(["--help"]).good();
-    for command in ["init", "append", "status", "cat", "verify", "dump", "consume", "doctor"] {
+    for command in ["init", "append", "status", "cat", "verify", "dump", "consume", "doctor", "forget"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is missing:\n{help}");
     }
     for code in ["0", "1", "2", "64", "65", "66", "69", "73", "74", "75", "76", "130", "143"] {
@@ -16,7 +16,7 @@ fn help_lists_the_commands_and_every_exit_code() {
 
 #[test]
 fn every_command_explains_itself_with_an_example_or_its_fields() {
-    for command in ["append", "status", "cat", "verify", "dump", "consume", "doctor"] {
+    for command in ["append", "status", "cat", "verify", "dump", "consume", "doctor", "forget"] {
         let help = run([command, "--help"]).good();
         assert!(help.contains("Example") || help.contains("Fields of"), "{help}");
         assert!(help.contains("Exit codes: 0"), "{help}");

@@ -10,6 +10,8 @@ mod cat;
 #[cfg(test)]
 mod consume;
 #[cfg(test)]
+mod consumers;
+#[cfg(test)]
 mod doctor;
 #[cfg(test)]
 mod doorbell;
@@ -17,6 +19,8 @@ mod doorbell;
 mod dump;
 #[cfg(test)]
 mod help;
+#[cfg(test)]
+mod payload;
 #[cfg(test)]
 mod status;
 #[cfg(test)]

@@ -153,6 +153,25 @@ fn the_archive_is_part_of_the_log() {
 }
 
 #[test]
+fn a_segment_that_was_kept_when_those_around_it_were_removed_is_sound() {
+    for share in several() {
+        let archive = share.path("archive/w");
+        std::fs::create_dir_all(&archive).expect("a share");
+        let segments = share.segments("w");
+        let (newest, checkpoint) =
+            (segments.last().expect("many"), offsets(segments.last().expect("many"))[0]);
+        std::fs::rename(&segments[1], archive.join(segments[1].file_name().unwrap()))
+            .expect("one file system");
+        for removed in [&segments[0], &segments[2]] {
+            std::fs::remove_file(removed).expect("a writer");
+        }
+        assert!(share.run("verify", &[]).code == Some(2), "nothing says that they were confirmed");
+        share.confirm("w", newest, checkpoint.1, checkpoint.0);
+        share.run("verify", &[]).good();
+    }
+}
+
+#[test]
 fn damaged_checkpoints_and_lock_files_are_told_of() {
     for share in Share::all() {
         share.append("w", "one\n");

@@ -8,8 +8,10 @@ use super::options::UnparkOptions;
 /// Moves all messages that are in `<queue>.parked` now back to the queue, in order: each is acknowledged there when the queue has it for
 /// good. Returns how many.
 ///
-/// The consumer then tries each again, and parks again what still fails and what waits behind it. A run that breaks off has moved some; at
-/// worst the last one is in both queues, which does no harm. Consumers may be running meanwhile.
+/// The consumer then tries each again, and parks again what still fails and what waits behind it. If a broker had given records out again in
+/// another order, some come back in front of one that they wait for, and are parked once more: move them again, until nothing is left.
+///
+/// A run that breaks off has moved some; at worst the last one is in both queues, which does no harm. Consumers may be running meanwhile.
 ///
 /// Their routing key is now the queue's name; the consumer hands the first one, kept in `zoutbox-parked-topic`, to the handler.
 ///

@@ -1,5 +1,6 @@
 //! Buffers for what pointers lead to, used again: a fresh one of a megabyte costs more than reading it.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is kept for later: so many buffers of at most so many bytes.
@@ -20,10 +21,16 @@ struct Buffer {
 pub(super) struct Pool(Arc<Mutex<Vec<Buffer>>>);
 
 /// A buffer, which goes back to its pool when it is dropped.
-#[derive(Debug)]
 pub(super) struct Lent {
     buffer: Buffer,
     pool: Pool,
+}
+
+/// Not the bytes: there may be millions.
+impl fmt::Debug for Lent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes in {} frames", self.buffer.used, self.buffer.starts.len())
+    }
 }
 
 impl Pool {

@@ -86,8 +86,9 @@ pub enum ResolveError {
         /// The file.
         path: PathBuf,
     },
-    /// A sealed segment does not hold the bytes that the pointer means.
-    #[error("{} is sealed, and at offset {offset} not what the pointer means: {fault} (it should be {length} bytes)", path.display())]
+    /// A segment that has ended, since it is sealed or a later one follows it, does not hold the bytes that the pointer means: they are damaged, the
+    /// pointer is forged, or it was published for a commit that failed.
+    #[error("{} has ended, and is at offset {offset} not what the pointer means: {fault} (it should be {length} bytes)", path.display())]
     Bytes {
         /// The segment.
         path: PathBuf,
@@ -215,15 +216,7 @@ pub enum PayloadFault {
 }
 
 impl ResolveError {
-    /// What a caller can do about it.
-    ///
-    /// | kind | what it means | what to do with the message |
-    /// |---|---|---|
-    /// | `Retry` | this host does not show it yet, or the share is away | resolve it again later; after a while give it back to the broker |
-    /// | `Missing` | it was removed ([`ResolveError::Expired`]) | set it aside |
-    /// | `Corrupt` | the bytes on the share are not what they must be | set it aside |
-    /// | `Invalid` | the message is forged, damaged, of another share, or of a newer zoutbox | set it aside |
-    /// | others | the share can't be read as things are | stop, and tell a person |
+    /// What a caller can do about it: the crate's front page has a table.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -10,6 +10,10 @@
 //! removed: only the relay removes, and never a writer's newest.
 //!
 //! What an old name still leads to, for half a minute after a renaming, is the same file: its header is the truth.
+//!
+//! **A segment that a later one follows has ended**: what was acknowledged in it had been durable before the later one got its name, so bytes
+//! that are not there then never come. They were of a commit that failed, or they are damaged. Waiting for them would hold up
+//! the writer's messages for ever.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +29,7 @@ use super::error::{ByteFault, ResolveError, Unseen};
 use super::ground::{Ground, if_there};
 
 /// How often a segment is looked at for one pointer: as it is cached, as the server has it, and the same again if it moved meanwhile.
-const MOST_LOOKS: usize = 4;
+const MOST_LOOKS: usize = 5;
 /// In how many rounds it must not be found to be gone.
 const ROUNDS: usize = 2;
 
@@ -38,6 +42,8 @@ pub(super) struct Segment {
     pub(super) seed: CrcSeed,
     /// By its name; if not by that, then perhaps by its last bytes.
     sealed: bool,
+    /// A later one is there.
+    followed: bool,
 }
 
 /// Opens segments, and keeps those open that were used last.
@@ -64,6 +70,11 @@ impl Segments {
         for _ in 0..MOST_LOOKS {
             let there = match if_there(segment.read(pointer, buffer))? {
                 Some(Ok(())) => return Ok(self.keep(segment)),
+                // Read once more: what was read may be older than the later segment.
+                Some(Err(_)) if asked && !segment.followed && self.is_followed(pointer)? => {
+                    segment.followed = true;
+                    if_there(segment.file.metadata())?.is_some()
+                }
                 Some(Err(fault)) if asked => return Err(self.unreadable(segment, pointer, fault)?),
                 // What is cached may be older than the pointer: ask the server, and read once more.
                 Some(Err(_)) => if_there(segment.file.metadata())?.is_some(),
@@ -75,6 +86,11 @@ impl Segments {
             }
         }
         Err(ResolveError::NotYet { path: segment.file.path().to_owned(), unseen: Unseen::Restless })
+    }
+
+    fn is_followed(&self, pointer: &Pointer) -> Result<bool, StorageError> {
+        let names = self.ground.segments(&self.ground.below.writer(&pointer.writer))?;
+        Ok(names.iter().any(|name| name.id > pointer.segment))
     }
 
     fn take_open(&mut self, pointer: &Pointer) -> Option<Segment> {
@@ -100,7 +116,7 @@ impl Segments {
     ) -> Result<ResolveError, StorageError> {
         let (path, offset, length) = (segment.file.path().to_owned(), pointer.offset, pointer.length);
         segment.sealed = segment.sealed || if_there(segment.ends_in_seal())?.unwrap_or(false);
-        if segment.sealed {
+        if segment.sealed || segment.followed {
             // Not kept: opened afresh, it may show something else.
             return Ok(ResolveError::Bytes { path, offset, length, fault });
         }
@@ -170,7 +186,7 @@ impl Segments {
             return Err(ResolveError::Foreign { path: path() });
         }
         let (seed, sealed) = (header.crc_seed(), name.sealed);
-        Ok(Some(Segment { writer: header.writer, id: header.id, file, seed, sealed }))
+        Ok(Some(Segment { writer: header.writer, id: header.id, file, seed, sealed, followed: false }))
     }
 }
 

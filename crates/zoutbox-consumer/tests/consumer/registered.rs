@@ -47,8 +47,8 @@ fn confirm(share: &share::Ground, writer: &str, segment: SegmentId) {
     fs::write(share.layout.checkpoint(&checkpoint.writer), checkpoint.encode()).unwrap();
 }
 
-fn passed(segment: SegmentId) -> Option<Place> {
-    Some(Place { passed: Some(segment), ..Place::default() })
+fn passed(segment: SegmentId) -> Place {
+    Place { passed: Some(segment), ..Place::default() }
 }
 
 #[test]
@@ -81,17 +81,21 @@ fn the_file_says_what_is_open_what_has_passed_and_after_a_turn_of_the_queue_also
         },
     );
     confirm(&share, "elsewhere", segment_id(4, 40));
-    wait_until("the idle queue has turned", LONG, || of(&share, "elsewhere") == passed(segment_id(4, 40)));
+    wait_until("the idle queue has turned", LONG, || {
+        of(&share, "elsewhere") == Some(passed(segment_id(4, 40)))
+    });
     queue.publish(&segments.iter().map(|draft| carry(&draft.pointer(0..2))).collect::<Vec<_>>());
     let held = Place { passed: Some(segment_id(1, 1)), open: Some(segment_id(1, 3)), parked: Vec::new() };
     wait_until("the second is held", LONG, || of(&share, "orders") == Some(held.clone()));
     // While something is held nothing turns.
     confirm(&share, "elsewhere", segment_id(4, 50));
     std::thread::sleep(Duration::from_millis(2500));
-    assert_eq!(of(&share, "elsewhere"), passed(segment_id(4, 40)));
+    assert_eq!(of(&share, "elsewhere"), Some(passed(segment_id(4, 40))));
     go_on.store(true, Ordering::SeqCst);
-    wait_until("it has passed", LONG, || of(&share, "orders") == passed(segment_id(1, 3)));
-    wait_until("the queue has turned again", LONG, || of(&share, "elsewhere") == passed(segment_id(4, 50)));
+    wait_until("it has passed", LONG, || of(&share, "orders") == Some(passed(segment_id(1, 3))));
+    wait_until("the queue has turned again", LONG, || {
+        of(&share, "elsewhere") == Some(passed(segment_id(4, 50)))
+    });
     let before = said(&share).updated_ms;
     wait_until("the file is written again and again", LONG, || said(&share).updated_ms > before + 1000);
     running.stop();
@@ -153,7 +157,7 @@ fn what_an_earlier_life_needed_is_needed_until_the_queue_has_turned() {
         of(&share, "orders").is_some_and(|place| place.passed == Some(segment_id(3, 30)))
     });
     assert_eq!(of(&share, "orders").unwrap().open, open.open, "the broker may not have taken it back yet");
-    wait_until("it lets go", LONG, || of(&share, "orders") == passed(segment_id(3, 30)));
+    wait_until("it lets go", LONG, || of(&share, "orders") == Some(passed(segment_id(3, 30))));
     running.stop();
 }
 

@@ -105,6 +105,14 @@ fn an_empty_one_is_a_payload_too() {
     }
     fs::write(&scene.path, "x").unwrap();
     assert_refused(&scene.refused(), ErrorKind::Corrupt, "1 bytes long, its record says 0");
+    // No read gives its last byte, so a CRC that is not that of nothing shows when it is opened.
+    fs::write(&scene.path, "").unwrap();
+    let mut inline = scene.messages()[1].clone();
+    let crc = zoutbox_consumer::HeaderValue::Text("00000001".to_owned());
+    inline.headers.insert("zoutbox-payload-crc".to_owned(), crc);
+    let records = scene.ground.resolve(&inline).unwrap();
+    let Payload::Large(large) = records.get(0).unwrap().payload else { panic!("in the message") };
+    assert_refused(&large.open().unwrap_err(), ErrorKind::Corrupt, "CRC 00000000, its record says 00000001");
 }
 
 #[test]
@@ -141,8 +149,10 @@ fn one_that_is_shorter_or_longer_fails() {
         let mut bytes = scene.bytes.clone();
         bytes.resize(length, 7);
         fs::write(&scene.path, bytes).unwrap();
-        let error = scene.refused();
-        assert_refused(&error, ErrorKind::Corrupt, &format!("{length} bytes long, its record says 10000"));
+        let said = format!("{length} bytes long, its record says 10000");
+        assert_refused(&scene.refused(), ErrorKind::Corrupt, &said);
+        let opened = scene.open(&scene.messages()[0]).map(drop);
+        assert_refused(&opened.expect_err("before anything is read"), ErrorKind::Corrupt, &said);
     }
 }
 

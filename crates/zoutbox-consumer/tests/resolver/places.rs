@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use zoutbox_consumer::resolver::Unseen;
 use zoutbox_consumer::{ErrorKind, ResolveError};
 use zoutbox_format::Record;
+use zoutbox_format::frame::{Seal, encode_seal};
 
 use crate::ground::{Ground, assert_refused, carry, ground, grounds, named, owned, point_at, varied};
 
@@ -95,6 +96,24 @@ fn a_segment_that_was_removed_is_expired_and_one_that_is_not_there_yet_is_not() 
     }
 }
 
+/// A commit that failed, or that a power cut took, was published all the same: nobody may wait for it for ever.
+#[test]
+fn what_is_not_in_a_segment_that_a_later_one_follows_never_comes() {
+    for ground in grounds() {
+        let whole = ground.draft("orders", 1, 1).records(&varied(4));
+        let message = carry(&whole.pointer(2..4));
+        ground.lay(&ground.draft("orders", 1, 1).records(&varied(2)), false);
+        let mut knows = ground.resolver();
+        let error = knows.resolve(message.clone()).unwrap_err();
+        assert_refused(&error, ErrorKind::Retry, "00000000000000000001.open");
+        ground.lay(&ground.draft("orders", 2, 3).records(&varied(1)), false);
+        for error in [knows.resolve(message.clone()).unwrap_err(), ground.refused(&message)] {
+            assert!(matches!(error, ResolveError::Bytes { .. }), "{error:?}");
+            assert_refused(&error, ErrorKind::Corrupt, "has ended");
+        }
+    }
+}
+
 #[test]
 fn a_later_epoch_counts_as_later() {
     let ground = ground();
@@ -146,7 +165,7 @@ fn bytes_that_are_not_there_are_waited_for_in_a_segment_that_may_grow_and_damage
             // The same holes under the name of a sealed one stay.
             fs::remove_file(path).unwrap();
             let sealed = ground.lay(draft, true);
-            assert_refused(&ground.refused(&message), ErrorKind::Corrupt, "sealed");
+            assert_refused(&ground.refused(&message), ErrorKind::Corrupt, "has ended");
             fs::remove_file(sealed).unwrap();
         }
     }
@@ -168,9 +187,14 @@ fn the_seal_counts_whatever_the_segment_is_called() {
     assert_refused(&resolver.resolve(message.clone()).unwrap_err(), ErrorKind::Retry, "CRC");
     fs::write(&path, &damaged.bytes).unwrap();
     assert_refused(&resolver.resolve(message.clone()).unwrap_err(), ErrorKind::Corrupt, "CRC");
-    // A seal that says something else is none.
-    let mut false_seal = damaged.bytes.clone();
-    *false_seal.last_mut().unwrap() ^= 1;
-    fs::write(&path, &false_seal).unwrap();
-    assert_refused(&ground.refused(&message), ErrorKind::Retry, "CRC");
+    // A seal that is damaged is none, nor is one that says that it lies elsewhere.
+    let mut spoiled = damaged.bytes.clone();
+    *spoiled.last_mut().unwrap() ^= 1;
+    let mut elsewhere = unsealed.to_vec();
+    let seal = Seal { records: 4, offset: elsewhere.len() as u64 + 1 };
+    encode_seal(&mut elsewhere, whole.header.crc_seed(), whole.next, seal);
+    for bytes in [spoiled, elsewhere] {
+        fs::write(&path, bytes).unwrap();
+        assert_refused(&ground.refused(&message), ErrorKind::Retry, "CRC");
+    }
 }

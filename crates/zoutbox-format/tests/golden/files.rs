@@ -3,8 +3,10 @@
 use zoutbox_format::checkpoint::{Checkpoint, Position};
 use zoutbox_format::frame::{FRAME_HEADER_LENGTH, Seal, encode_data, encode_seal};
 use zoutbox_format::limits::MAX_BODY;
+use zoutbox_format::pointer::crc;
 use zoutbox_format::{
-    Epoch, Holder, Marker, PreviousSegment, Record, SegmentHeader, SegmentId, Sequence, ShareId, WriterId,
+    Epoch, Holder, Hour, Marker, PayloadName, PayloadReference, Pointer, PreviousSegment, Record,
+    SegmentHeader, SegmentId, Sequence, ShareId, WriterId,
 };
 
 const TIME: u64 = 1_700_000_000_000;
@@ -122,7 +124,7 @@ pub(crate) fn smallest() -> Segment {
 }
 
 /// Three commits of three, one and two records.
-fn sealed() -> Segment {
+pub(crate) fn sealed() -> Segment {
     open().seal()
 }
 
@@ -145,6 +147,38 @@ fn fields() -> Segment {
     let nil = Record::new("", "").timestamp_ms(0);
     let middle = Record::new("t", vec![b'q'; 300]).timestamp_ms(200);
     Segment::new(1, 1, None).commit(&[full, many, long, empty]).commit(&[nil, middle]).seal()
+}
+
+/// A record with its payload in a file of its own, between two others.
+fn large_payload() -> Segment {
+    let name = PayloadName::new(writer(), Hour::of(TIME), "scan-17.tiff").expect("a payload's name");
+    let large = PayloadReference { name, size: 5_000_000_000, crc: 0x00C0_FFEE };
+    let record = Record::new("orders.scanned", "").content_type("image/tiff").header("a", "b");
+    let mut body = Vec::new();
+    record.borrowed(TIME).encode_with(&large, &mut body).expect("a golden record is within the limits");
+    Segment::new(1, 1, None).commit(&plains(1..2)).body(0, &body).commit(&plains(3..4)).seal()
+}
+
+/// Where some of the records of `sealed.seg` lie, counted from 0.
+fn pointer(records: std::ops::Range<usize>) -> Pointer {
+    let Segment { header, bytes, offsets, .. } = sealed();
+    let (from, to) = (offsets[records.start], offsets[records.end]);
+    Pointer {
+        share: header.share,
+        writer: header.writer,
+        segment: header.id,
+        offset: from as u64,
+        length: u32::try_from(to - from).expect("short"),
+        sequence: Sequence::new(header.id.first_sequence.get() + records.start as u64),
+        count: u32::try_from(records.len()).expect("few"),
+        crc: crc(&bytes[from..to]),
+    }
+}
+
+fn pointer_newer() -> Vec<u8> {
+    let mut bytes = pointer(1..2).encode();
+    bytes[1] = 2;
+    bytes
 }
 
 fn zeros_between() -> Segment {
@@ -253,6 +287,7 @@ pub(crate) fn golden() -> Vec<(&'static str, Vec<u8>)> {
         ("over-long.seg", over_long()),
         ("wrong-sequence.seg", open().forge(16, 9)),
         ("wrong-seal.seg", open().seal_as(7)),
+        ("large-payload.seg", large_payload()),
         ("not-a-record.seg", Segment::new(1, 1, None).body(0, b"\x97 no record").seal()),
     ];
     let share = Marker { share: share() };
@@ -265,6 +300,10 @@ pub(crate) fn golden() -> Vec<(&'static str, Vec<u8>)> {
         ("marker-malformed.json", b"{\"formt\":1}\n".to_vec()),
         ("writer.lock", holder(Some(Sequence::new(8)))),
         ("lease", holder(None)),
+        ("pointer", pointer(3..4).encode()),
+        ("pointer-batch", pointer(1..5).encode()),
+        ("pointer-newer", pointer_newer()),
+        ("pointer-to-nothing", Pointer { count: 0, ..pointer(1..5) }.encode()),
     ];
     segments.into_iter().map(|(name, segment)| (name, segment.bytes)).chain(others).collect()
 }

@@ -13,6 +13,8 @@ mod tests {
     use std::process::Command;
 
     use zoutbox_format::dump::{DumpEnd, Dumped, dump};
+    use zoutbox_format::frame::parse;
+    use zoutbox_format::{Parsed, Pointer, RecordRef, Scanner, SegmentHeader, Step};
 
     use crate::files::{golden, smallest};
 
@@ -59,7 +61,17 @@ mod tests {
 
     #[test]
     fn every_golden_file_ends_as_its_name_says() {
-        let complete = ["smallest.seg", "sealed.seg", "fields.seg", "checkpoint", "marker.json", "lease"];
+        let complete = [
+            "smallest.seg",
+            "sealed.seg",
+            "fields.seg",
+            "large-payload.seg",
+            "checkpoint",
+            "marker.json",
+            "lease",
+            "pointer",
+            "pointer-batch",
+        ];
         let ends = complete.map(|name| (name, DumpEnd::Complete)).into_iter().chain([
             ("open-zeros.seg", DumpEnd::Open),
             ("torn-tail.seg", DumpEnd::Torn),
@@ -68,9 +80,11 @@ mod tests {
             ("newer.seg", DumpEnd::Unknown),
             ("checkpoint-newer", DumpEnd::Unknown),
             ("marker-newer.json", DumpEnd::Unknown),
+            ("pointer-newer", DumpEnd::Unknown),
             ("damaged-header.seg", DumpEnd::Damaged),
             ("checkpoint-damaged", DumpEnd::Damaged),
             ("marker-malformed.json", DumpEnd::Damaged),
+            ("pointer-to-nothing", DumpEnd::Damaged),
         ]);
         for (name, end) in ends {
             assert_eq!(dumped(&stored(name)).0.end, end, "{name}");
@@ -79,6 +93,48 @@ mod tests {
         for name in ["flipped-bit.seg", "flipped-length.seg", "foreign-frame.seg", "over-long.seg"] {
             assert_eq!(dumped(&stored(name)).0, one_gap, "{name}");
         }
+    }
+
+    #[test]
+    fn the_pointers_lead_to_whole_records_of_the_sealed_segment() {
+        let segment = stored("sealed.seg");
+        let header = SegmentHeader::decode(&segment).expect("a segment");
+        for (name, records) in [("pointer", 4..5), ("pointer-batch", 2..6)] {
+            let pointer = Pointer::decode(&stored(name)).expect("a pointer");
+            let from = usize::try_from(pointer.offset).expect("near");
+            let frames = &segment[from..from + pointer.length as usize];
+            assert!(pointer.matches(frames), "{name}: CRC");
+            assert_eq!(
+                (&pointer.share, &pointer.writer, pointer.segment),
+                (&header.share, &header.writer, header.id)
+            );
+            assert_eq!(u64::from(pointer.count), records.end - records.start);
+            let (mut rest, mut orders) = (frames, Vec::new());
+            while let Parsed::Frame(frame) = parse(rest, header.crc_seed()) {
+                assert_eq!(frame.sequence.get(), pointer.sequence.get() + orders.len() as u64, "{name}");
+                orders.push(
+                    String::from_utf8_lossy(RecordRef::decode(frame.body).expect("a record").payload())
+                        .into_owned(),
+                );
+                rest = &rest[frame.length()..];
+            }
+            assert!(rest.is_empty(), "{name}: something follows");
+            let expected: Vec<_> = records.map(|number| format!("{{\"order\":{number}}}")).collect();
+            assert_eq!(orders, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_large_payload_is_named_by_its_record() {
+        let segment = stored("large-payload.seg");
+        let mut scanner = Scanner::from_start(&SegmentHeader::decode(&segment).expect("a segment"));
+        let mut large = Vec::new();
+        while let Ok(Step::Record(frame)) = scanner.step(&segment[..]) {
+            large.push(RecordRef::decode(frame.body).expect("a record").large_payload());
+        }
+        let [None, Some(large), None] = &large[..] else { panic!("not one in the middle: {large:?}") };
+        assert_eq!(large.name.to_string(), "payloads/orders/2023/11/14/22/scan-17.tiff");
+        assert_eq!((large.size, large.crc), (5_000_000_000, 0x00C0_FFEE));
     }
 
     /// The lines of the first code block of FORMAT.md that start with an offset: offset, then bytes in hexadecimal up to two spaces.
@@ -119,16 +175,17 @@ mod tests {
     #[test]
     fn a_reader_written_from_the_document_alone_sees_the_same() {
         let names = golden().into_iter().map(|(name, _)| name);
-        let segments: Vec<_> = names.filter(|name| name.ends_with("seg")).collect();
+        let read = |name: &&str| name.ends_with("seg") || name.starts_with("pointer");
+        let names: Vec<_> = names.filter(read).collect();
         let mut python = Command::new("python3");
         python
             .arg(fixtures().join("read.py"))
-            .args(segments.iter().map(|name| fixtures().join("v1").join(name)));
+            .args(names.iter().map(|name| fixtures().join("v1").join(name)));
         let output = python.output().expect("python3 must be installed: it runs fixtures/read.py");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let expected: Vec<String> =
-            segments.iter().map(|name| without_reasons(&dumped(&stored(name)).1)).collect();
-        assert!(segments.len() > 20, "the golden segments were found");
+            names.iter().map(|name| without_reasons(&dumped(&stored(name)).1)).collect();
+        assert!(names.len() > 20, "the golden segments were found");
         assert_eq!(String::from_utf8_lossy(&output.stdout), expected.concat());
     }
 

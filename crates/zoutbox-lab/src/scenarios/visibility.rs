@@ -16,7 +16,8 @@ use crate::percentiles::Percentiles;
 use crate::process::{LONG, Running};
 use crate::producer::record;
 
-const SAMPLES: u32 = 60;
+/// Enough to compare medians; `measure` takes more.
+const SAMPLES: u32 = 20;
 
 pub(super) fn trials() -> Vec<Trial> {
     let mut trials = on_every_version(
@@ -40,8 +41,7 @@ pub(super) fn relay(host: Host, share: &Share, options: &[&str]) -> Running {
 }
 
 fn growth_is_seen(version: Version) {
-    let rung = seen_by_the_relay(version, "rung", &[], 1);
-    let polled = seen_by_the_relay(version, "polled", &["--doorbell", "off"], 2);
+    let [rung, polled] = compare(version, SAMPLES);
     println!("NFS {}: relay with doorbell {}", version.0, rung.relay);
     println!("NFS {}: relay that polls {}; plain stat {}", version.0, polled.relay, polled.stat);
     assert!(rung.rings > 0, "the doorbell was not rung");
@@ -49,15 +49,21 @@ fn growth_is_seen(version: Version) {
     assert!(polled.relay.median < polled.stat.median, "the relay saw no sooner than plain stat");
 }
 
-/// From `append` returning until another host saw the record.
-struct Sight {
-    /// Those that the relay heard.
-    rings: u64,
-    relay: Percentiles,
-    stat: Percentiles,
+/// A relay with the doorbell, and one that only polls.
+pub(crate) fn compare(version: Version, samples: u32) -> [Sight; 2] {
+    let rung = seen_by_the_relay(version, "rung", &[], samples);
+    [rung, seen_by_the_relay(version, "polled", &["--doorbell", "off"], samples)]
 }
 
-fn seen_by_the_relay(version: Version, name: &str, options: &[&str], seed: u32) -> Sight {
+/// From `append` returning until another host saw the record.
+pub(crate) struct Sight {
+    /// Those that the relay heard.
+    rings: u64,
+    pub(crate) relay: Percentiles,
+    pub(crate) stat: Percentiles,
+}
+
+fn seen_by_the_relay(version: Version, name: &str, options: &[&str], samples: u32) -> Sight {
     let share = Share::new(&format!("visibility-{name}"), version);
     let relay = relay(BETA, &share, options);
     let writer = Writer::open(share.on(ALPHA), "orders", share.options()).unwrap();
@@ -70,8 +76,8 @@ fn seen_by_the_relay(version: Version, name: &str, options: &[&str], seed: u32) 
 
     let stat = Stat::start(segment(&share, GAMMA));
     let mut appended = Vec::new();
-    for sample in 0..SAMPLES {
-        std::thread::sleep(Duration::from_millis(100 + u64::from((sample + seed) * 37 % 300)));
+    for sample in 0..samples {
+        std::thread::sleep(Duration::from_millis(100 + u64::from(sample * 37 % 300)));
         let id = append(&writer, &format!("sample {sample}"));
         let acked = Instant::now();
         let length = std::fs::metadata(segment(&share, ALPHA)).unwrap().len();

@@ -73,6 +73,28 @@ impl Draft {
         self
     }
 
+    /// Adds a frame with this body.
+    pub(crate) fn body(mut self, commit_index: u32, body: &[u8]) -> Self {
+        encode_data(&mut self.bytes, self.header.crc_seed(), self.next, commit_index, body);
+        self.next = self.next.next();
+        self.offsets.push(self.bytes.len());
+        self
+    }
+
+    /// Adds a frame of a kind that is not known here, otherwise sound.
+    pub(crate) fn frame_of_kind(mut self, kind: u8) -> Self {
+        let start = self.bytes.len();
+        self = self.body(0, b"later");
+        let (_, end) = (self.offsets.pop(), self.bytes.len());
+        self.bytes[start + 4] = kind;
+        let header = u32::from_le_bytes(self.header.encode()[156..160].try_into().expect("4 bytes"));
+        let mut crc = crc32fast::Hasher::new_with_initial(header);
+        crc.update(&self.bytes[start..start + 24]);
+        crc.update(&self.bytes[start + 28..end]);
+        self.bytes[start + 24..start + 28].copy_from_slice(&crc.finalize().to_le_bytes());
+        self
+    }
+
     pub(crate) fn sealed(mut self) -> Self {
         let records = self.next.get() - self.header.id.first_sequence.get();
         let seal = Seal { records, offset: self.bytes.len() as u64 };
@@ -145,6 +167,7 @@ pub(crate) fn drain(tail: &mut Tail) -> (Vec<String>, Vec<Damage>) {
         records.extend(batch.records.iter().map(text));
         match batch.stop {
             Stop::Budget => {}
+            Stop::Repeats { from } => panic!("nobody asked for {from} again"),
             Stop::CaughtUp => return (records, damages),
             Stop::Damaged(damage) => {
                 let again = tail.read(64).expect("a readable share");

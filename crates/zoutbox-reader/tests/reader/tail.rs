@@ -1,5 +1,6 @@
 //! What a tail gives out of every shape a log can have.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crate::support::{Draft, Log, drain, ids};
@@ -103,6 +104,55 @@ fn records_rewritten_after_a_failed_sync_are_given_out_once() {
             "by one behind its checkpoint"
         );
         assert_eq!(drain(&mut log.tail(None)), (ids(1, 1..=5), vec![]), "by one that starts now");
+    }
+}
+
+#[test]
+fn records_rewritten_after_a_failed_sync_come_again_if_asked_for_and_not_unannounced() {
+    for log in Log::all() {
+        let poisoned = log.segment(1, 1, None).commits(&[2, 2]);
+        log.put(&poisoned, false);
+        let mut early = log.tail(None).repeat_rewritten();
+        assert_eq!(drain(&mut early).0, ids(1, 1..=4));
+        let behind_it = early.position();
+        let in_front_of_it = Some(poisoned.whole()).map(|whole| Position {
+            segment: whole.id,
+            offset: poisoned.offsets[2] as u64,
+            next_sequence: Sequence::new(3),
+        });
+        log.put(&log.segment(1, 3, Some(poisoned.ending_after(2))).commits(&[2, 1]), false);
+        let from = Sequence::new(3);
+        for mut saw_them in [early, log.tail(behind_it).repeat_rewritten()] {
+            let batch = saw_them.read(usize::MAX).expect("readable");
+            assert_eq!((batch.records.len(), batch.stop), (0, Stop::Repeats { from }));
+            assert_eq!(drain(&mut saw_them), (ids(1, 3..=5), vec![]));
+        }
+        let mut did_not = log.tail(in_front_of_it).repeat_rewritten();
+        assert_eq!(drain(&mut did_not), (ids(1, 3..=5), vec![]));
+    }
+}
+
+#[test]
+fn a_record_is_shown_with_its_whole_frame_and_its_place_in_its_commit() {
+    for log in Log::all() {
+        let segment = log.segment(1, 1, None).commits(&[2, 1]);
+        log.put(&segment, false);
+        let mut tail = log.tail(None);
+        let mut seen = Vec::new();
+        let mut look = |enough: usize| {
+            tail.read_each(|record| {
+                let (from, to) = (segment.offsets[seen.len()], segment.offsets[seen.len() + 1]);
+                assert_eq!((record.offset, record.after.offset), (from as u64, to as u64));
+                assert_eq!(record.frame, &segment.bytes[from..to]);
+                assert_eq!(record.body, &record.frame[28..]);
+                assert_eq!(record.after.next_sequence, record.sequence.next());
+                seen.push((record.sequence.get(), record.commit_index));
+                if seen.len() == enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+        };
+        assert_eq!(look(1).expect("readable"), Stop::Budget);
+        assert_eq!(look(0).expect("readable"), Stop::CaughtUp);
+        assert_eq!(seen, [(1, 0), (2, 1), (3, 0)]);
     }
 }
 

@@ -19,7 +19,7 @@ fn behind(sequence: u64) -> Position {
 }
 
 fn items(sequences: std::ops::RangeInclusive<u64>) -> Vec<Item<u64>> {
-    sequences.map(|s| Item { key: key(s), size: 10, after: behind(s), body: s }).collect()
+    sequences.map(|s| Item { key: key(s), size: 10, span: 10, after: behind(s), body: s }).collect()
 }
 
 fn lane(options: LaneOptions) -> TestLane {
@@ -259,7 +259,7 @@ fn what_a_newer_zoutbox_wrote_is_never_skipped() {
 
 #[test]
 fn a_checkpoint_is_saved_in_time_or_by_count_and_never_two_at_once() {
-    let options = LaneOptions { checkpoint_records: 3, ..LaneOptions::default() };
+    let options = LaneOptions { checkpoint_items: 3, ..LaneOptions::default() };
     let interval = options.checkpoint_interval;
     let mut lane = lane(options);
     feed(&mut lane, 1..=9, NOW);
@@ -337,4 +337,114 @@ fn a_hint_while_a_read_is_going_on_is_followed_by_another_one_at_once() {
     assert!(lane.is_caught_up());
     assert_eq!(outputs(&mut lane, NOW), [], "once for all of them");
     assert_eq!(lane.deadline(), Some(NOW + MUCH_LATER));
+}
+
+#[test]
+fn what_is_held_back_is_read_again_in_time_and_the_lane_is_not_caught_up_before() {
+    let options = LaneOptions { poll_fast: MUCH_LATER, poll_slow: MUCH_LATER, ..LaneOptions::default() };
+    let mut lane = lane(options);
+    let (first, _) = generation(&outputs(&mut lane, NOW));
+    lane.handle(Input::Read { generation: first, items: vec![], end: ReadEnd::CaughtUp }, NOW);
+    assert!(lane.is_caught_up());
+    lane.handle(Input::Hint, NOW);
+    let (second, _) = generation(&outputs(&mut lane, NOW));
+    lane.handle(Input::Read { generation: second, items: vec![], end: ReadEnd::Held { until: LATER } }, NOW);
+    assert!(!lane.is_caught_up());
+    assert_eq!((outputs(&mut lane, NOW), lane.deadline()), (vec![], Some(LATER)));
+    let (third, from) = generation(&outputs(&mut lane, LATER));
+    assert_eq!(from, ReadFrom::There);
+    lane.handle(Input::ReadFailed { generation: third }, LATER);
+    assert!(!lane.is_caught_up(), "it is held back still");
+    let (fourth, _) = generation(&outputs(&mut lane, MUCH_LATER));
+    lane.handle(Input::Read { generation: fourth, items: items(1..=3), end: ReadEnd::CaughtUp }, MUCH_LATER);
+    assert_eq!(published(&outputs(&mut lane, MUCH_LATER)), [1, 2, 3]);
+}
+
+#[test]
+fn what_is_held_back_can_wait_for_less_than_it_may_and_a_hint_reads_on_at_once() {
+    let mut lane = lane(LaneOptions::default());
+    let held = |generation| Input::Read { generation, items: vec![], end: ReadEnd::Held { until: LATER } };
+    let (first, _) = generation(&outputs(&mut lane, NOW));
+    lane.handle(held(first), NOW);
+    assert_eq!(lane.deadline(), Some(NOW + LaneOptions::default().poll_fast));
+    lane.handle(Input::Hint, NOW);
+    let (second, _) = generation(&outputs(&mut lane, NOW));
+    lane.handle(Input::Hint, NOW);
+    lane.handle(held(second), NOW);
+    assert_eq!(lane.deadline(), Some(NOW), "what was read may be older than the hint");
+}
+
+#[test]
+fn a_lane_that_has_enough_for_now_is_not_caught_up() {
+    let mut lane = lane(LaneOptions::default());
+    let (first, _) = generation(&outputs(&mut lane, NOW));
+    lane.handle(Input::Read { generation: first, items: vec![], end: ReadEnd::CaughtUp }, NOW);
+    assert!(lane.is_caught_up());
+    let (second, _) = generation(&outputs(&mut lane, LATER));
+    lane.handle(Input::Read { generation: second, items: vec![], end: ReadEnd::Budget }, LATER);
+    assert!(!lane.is_caught_up(), "all of it may have been kept for a run");
+}
+
+#[test]
+fn a_stop_and_a_rewind_leave_what_is_held_back_to_be_read_again() {
+    let mut stops = lane(LaneOptions::default());
+    let mut rewinds = lane(LaneOptions::default());
+    for lane in [&mut stops, &mut rewinds] {
+        let (generation, _) = generation(&outputs(lane, NOW));
+        lane.handle(
+            Input::Read { generation, items: items(1..=2), end: ReadEnd::Held { until: LATER } },
+            NOW,
+        );
+        outputs(lane, NOW);
+    }
+    stops.handle(Input::Stop, NOW);
+    settle(&mut stops, 1..=2, NOW);
+    assert_eq!(saves(&outputs(&mut stops, NOW)), [behind(2)]);
+    stops.handle(Input::CheckpointSaved(behind(2)), NOW);
+    assert_eq!(outputs(&mut stops, MUCH_LATER), [Output::Stopped]);
+    settle(&mut rewinds, [1], NOW);
+    rewinds.handle(Input::Lost, NOW);
+    let (generation, from) = generation(&outputs(&mut rewinds, NOW));
+    assert_eq!(from, ReadFrom::Position(behind(1)));
+    rewinds.handle(Input::Read { generation, items: items(2..=4), end: ReadEnd::CaughtUp }, NOW);
+    assert_eq!(published(&outputs(&mut rewinds, NOW)), [2, 3, 4]);
+    settle(&mut rewinds, 2..=4, NOW);
+    assert_eq!(rewinds.watermark(), Some(behind(4)));
+}
+
+#[test]
+fn what_comes_again_elsewhere_waits_until_its_first_copy_is_settled() {
+    let mut lane = lane(LaneOptions::default());
+    let (first, _) = generation(&outputs(&mut lane, NOW));
+    lane.handle(Input::Read { generation: first, items: items(1..=4), end: ReadEnd::Repeats }, NOW);
+    assert_eq!(published(&outputs(&mut lane, NOW)), [1, 2, 3, 4]);
+    settle(&mut lane, [1, 2, 4], MUCH_LATER);
+    let reads = |outputs: &[Output<_, _>]| outputs.iter().any(|o| matches!(o, Output::Read { .. }));
+    assert!(!reads(&outputs(&mut lane, MUCH_LATER)), "3 would be in flight twice");
+    assert!(!lane.is_caught_up());
+    settle(&mut lane, [3], MUCH_LATER);
+    lane.handle(Input::CheckpointSaved(behind(3)), MUCH_LATER);
+    assert_eq!(lane.deadline(), Some(Duration::ZERO));
+    let (second, from) = generation(&outputs(&mut lane, MUCH_LATER));
+    assert_eq!(from, ReadFrom::There);
+    lane.handle(Input::Read { generation: second, items: items(3..=6), end: ReadEnd::CaughtUp }, MUCH_LATER);
+    assert_eq!(published(&outputs(&mut lane, MUCH_LATER)), [3, 4, 5, 6]);
+    settle(&mut lane, 3..=6, MUCH_LATER);
+    assert_eq!(lane.watermark(), Some(behind(6)));
+}
+
+#[test]
+fn after_a_halt_one_record_is_asked_for() {
+    let mut lane = lane(LaneOptions::default());
+    let single =
+        |outputs: &[Output<_, _>]| outputs.iter().any(|o| matches!(o, Output::Read { single: true, .. }));
+    let said = outputs(&mut lane, NOW);
+    assert!(!single(&said));
+    let (generation, _) = generation(&said);
+    lane.handle(Input::Read { generation, items: items(1..=2), end: ReadEnd::CaughtUp }, NOW);
+    outputs(&mut lane, NOW);
+    lane.handle(returned(1), NOW);
+    settle(&mut lane, [2], NOW);
+    outputs(&mut lane, NOW);
+    assert!(single(&outputs(&mut lane, LATER)));
 }

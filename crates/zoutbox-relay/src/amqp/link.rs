@@ -169,8 +169,8 @@ fn describe(error: &Error) -> String {
 }
 
 impl Link {
-    pub(super) fn publish(&mut self, record: &Outgoing) -> Result<u64, Undeliverable> {
-        let message = Message::new(record)?;
+    pub(super) fn publish(&mut self, outgoing: &Outgoing) -> Result<u64, Undeliverable> {
+        let message = Message::new(outgoing)?;
         if self.in_flight.is_empty() {
             self.last_progress = Instant::now();
         }

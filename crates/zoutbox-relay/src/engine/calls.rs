@@ -57,6 +57,14 @@ impl Calls {
         call.told.then_some(News::CameBack { what: call.what })
     }
 
+    /// A job of many calls goes on: what hung was the call before. There is something to tell if it was told that it hangs.
+    pub(super) fn goes_on(&self, id: u64, now: Duration) -> Option<News> {
+        let mut table = self.table();
+        let call = table.under_way.get_mut(&id)?;
+        call.since = now;
+        std::mem::take(&mut call.told).then(|| News::CameBack { what: call.what.clone() })
+    }
+
     /// The calls that have hung for long and were not told yet.
     pub(super) fn news(&self, now: Duration) -> Vec<News> {
         let mut table = self.table();
@@ -109,5 +117,23 @@ mod tests {
         assert_eq!(calls.end(slow), Some(News::CameBack { what: "reading orders".into() }));
         assert_eq!(calls.news(LONG * 3), []);
         assert_eq!(calls.hanging(LONG * 3), []);
+    }
+
+    #[test]
+    fn a_job_that_takes_long_does_not_hang_as_long_as_it_goes_on() {
+        let calls = Calls::default();
+        let id = calls.begin(None, "sweeping".into(), Duration::ZERO);
+        let mut now = Duration::ZERO;
+        for _ in 0..100 {
+            now += LONG / 2;
+            assert_eq!((calls.goes_on(id, now), calls.news(now), calls.hanging(now)), (None, vec![], vec![]));
+        }
+        let since = now;
+        now += LONG;
+        assert_eq!(calls.news(now), [News::Hangs { what: "sweeping".into(), since }]);
+        assert_eq!(calls.hanging(now).len(), 1);
+        assert_eq!(calls.goes_on(id, now), Some(News::CameBack { what: "sweeping".into() }));
+        assert_eq!((calls.goes_on(id, now), calls.hanging(now)), (None, vec![]));
+        assert_eq!((calls.end(id), calls.goes_on(id, now)), (None, None));
     }
 }

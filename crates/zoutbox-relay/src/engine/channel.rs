@@ -6,15 +6,15 @@ use zoutbox_relay_core::{Key, Outcome, Resolution, Settlement};
 
 use crate::publisher::Undeliverable;
 
-/// A record of a lane.
+/// A message of a lane: its record, of several the first.
 pub(super) type LaneKey = (usize, Key);
 
 /// How much may be in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WindowSize {
-    /// Records, published and not resolved.
+    /// Messages, published and not resolved.
     pub messages: usize,
-    /// Bytes of them. One record is published even if it is larger.
+    /// Bytes of them; what a pointer leads to does not count. One is published even if it is larger.
     pub bytes: usize,
 }
 
@@ -24,6 +24,8 @@ pub(super) struct Channel {
     blocked: bool,
     settlement: Settlement<LaneKey, Undeliverable>,
     sizes: HashMap<u64, usize>,
+    /// How many records a message stands for, if it is more than one.
+    records: HashMap<LaneKey, u32>,
     bytes: usize,
     /// How many records still go one at a time: a record among them made the broker close the channel, and only alone can it be
     /// told from the others.
@@ -39,6 +41,7 @@ impl Channel {
             blocked: false,
             settlement: Settlement::new(),
             sizes: HashMap::new(),
+            records: HashMap::new(),
             bytes: 0,
             careful: 0,
             last: None,
@@ -63,9 +66,12 @@ impl Channel {
         self.up && !self.blocked && fits && (self.careful == 0 || uncertain == 0)
     }
 
-    pub(super) fn published(&mut self, key: LaneKey, size: usize) -> u64 {
+    pub(super) fn published(&mut self, key: LaneKey, size: usize, records: u32) -> u64 {
         let tag = self.settlement.published(key);
         self.sizes.insert(tag, size);
+        if records > 1 {
+            self.records.insert(key, records);
+        }
         self.bytes += size;
         self.last = Some(key);
         tag
@@ -83,10 +89,12 @@ impl Channel {
         self.settlement.resolved(tag, resolution, returned);
     }
 
-    pub(super) fn poll(&mut self) -> Option<Outcome<LaneKey, Undeliverable>> {
+    /// The next outcome that is certain, and how many records it is of.
+    pub(super) fn poll(&mut self) -> Option<(Outcome<LaneKey, Undeliverable>, u32)> {
         let outcome = self.settlement.poll()?;
         self.careful = self.careful.saturating_sub(1);
-        Some(outcome)
+        let records = self.records.remove(&outcome.key).unwrap_or(1);
+        Some((outcome, records))
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -134,7 +142,7 @@ mod tests {
         let mut channel = up();
         for sequence in 1..=3 {
             assert!(channel.has_room());
-            channel.published(key(sequence), 1);
+            channel.published(key(sequence), 1, 1);
         }
         assert!(!channel.has_room());
         channel.resolved(1, Resolution::Confirmed, None);
@@ -142,7 +150,7 @@ mod tests {
         channel.set_blocked(true);
         assert!(!channel.has_room());
         channel.set_blocked(false);
-        channel.published(key(4), 100);
+        channel.published(key(4), 100, 1);
         channel.resolved(2, Resolution::Confirmed, None);
         assert!(!channel.has_room());
     }
@@ -151,18 +159,18 @@ mod tests {
     fn the_record_that_closes_the_channel_is_found_by_sending_one_at_a_time() {
         let blame = || Some(Undeliverable::Rejected("too large".into()));
         let mut channel = up();
-        channel.published(key(1), 1);
-        channel.published(key(2), 1);
+        channel.published(key(1), 1, 1);
+        channel.published(key(2), 1, 1);
         assert_eq!(channel.down(blame()), None);
         channel.up();
-        channel.published(key(1), 1);
+        channel.published(key(1), 1, 1);
         assert!(!channel.has_room(), "one at a time");
         channel.resolved(1, Resolution::Confirmed, None);
         assert!(channel.poll().is_some());
-        channel.published(key(2), 1);
+        channel.published(key(2), 1, 1);
         assert_eq!(channel.down(blame()).map(|(key, _)| key), Some(key(2)));
         channel.up();
-        channel.published(key(3), 1);
+        channel.published(key(3), 1, 1);
         assert!(channel.has_room(), "found: full speed again");
         assert_eq!(channel.down(None), None);
     }

@@ -5,36 +5,44 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 use zoutbox_format::checkpoint::Position;
 use zoutbox_format::{RecordId, WriterId};
-use zoutbox_reader::{Batch, Damage, ReaderError, Tail};
-use zoutbox_relay_core::{Key, Reclaim};
+use zoutbox_reader::{Damage, ReaderError};
+use zoutbox_relay_core::{Consumers, Key, Needs, ReadFrom, Remark, RunOptions, Sighting};
 use zoutbox_storage::{ErrorKind, Share, StorageError, System};
 
 use super::calls::{Calls, News};
-use super::slot::{ReadOrder, read};
+use super::keeping::Looked;
+use super::pulse::with_pulse;
+use super::source::{Gathered, ReadOrder, Source};
 use super::waits::Wait;
 use crate::ballast::Ballast;
 use crate::error::RelayError;
+use crate::keep;
 use crate::lease::{Lease, start_of};
-use crate::remove::{Retention, remove};
-use crate::{keep, publisher::Undeliverable};
+use crate::publisher::{Content, Undeliverable};
+use crate::remove::Retention;
+use crate::sweep::sweep_registrations;
+use crate::upkeep::{Removed, Upkeep};
 
 /// Reads at once, over all lanes. One that hangs keeps its place.
 const READS: usize = 64;
 /// Other touches of the share at once.
 const OTHERS: usize = 32;
+/// Writers whose segments are removed at once. That can take long, where large payloads have to be looked up, and must not keep
+/// checkpoints from being saved.
+const REMOVALS: usize = 8;
 
 /// What a job came to.
 pub(super) enum Done {
-    Read { lane: usize, generation: u64, tail: Box<Tail>, batch: Result<Batch, ReaderError> },
+    Read { lane: usize, generation: u64, source: Box<Source>, gathered: Result<Gathered, ReaderError> },
     Saved { lane: usize, position: Position, result: Result<(), RelayError> },
-    DeadLettered { lane: usize, key: Key, result: Result<(), StorageError> },
+    DeadLettered { lane: usize, key: Key, records: u32, result: Result<(), StorageError> },
     Quarantined { lane: usize, result: Result<(), StorageError> },
     Discovered(Result<Discovered, RelayError>),
-    Removed { lane: usize, reclaim: Reclaim, result: Result<usize, RelayError> },
+    Looked(Looked),
+    Removed { lane: usize, upkeep: Box<Upkeep>, result: Result<Removed, RelayError>, swept: bool },
 }
 
 /// Writers that were not known before, and where to start with each.
@@ -52,6 +60,8 @@ pub(super) struct Jobs {
     calls: Calls,
     reads: Arc<Semaphore>,
     others: Arc<Semaphore>,
+    removals: Arc<Semaphore>,
+    sweeps: Arc<Semaphore>,
     done: mpsc::UnboundedSender<Done>,
 }
 
@@ -62,9 +72,10 @@ impl Jobs {
         lease: Arc<Lease>,
     ) -> (Self, mpsc::UnboundedReceiver<Done>) {
         let (done, receiver) = mpsc::unbounded_channel();
-        let [reads, others] = [READS, OTHERS].map(|permits| Arc::new(Semaphore::new(permits)));
-        let ballast = Ballast::new(&system, &share);
-        (Self { system, share, lease, ballast, calls: Calls::default(), reads, others, done }, receiver)
+        let permits = [READS, OTHERS, REMOVALS, 1].map(|permits| Arc::new(Semaphore::new(permits)));
+        let [reads, others, removals, sweeps] = permits;
+        let (ballast, calls) = (Ballast::new(&system, &share), Calls::default());
+        (Self { system, share, lease, ballast, calls, reads, others, removals, sweeps, done }, receiver)
     }
 
     /// Tells which calls hang.
@@ -97,13 +108,35 @@ impl Jobs {
         what: String,
         job: impl FnOnce(&System, &Share) -> Done + Send + 'static,
     ) {
+        self.start(permits, writer, what, |system, _, _| system.clone(), job);
+    }
+
+    /// As [`Jobs::run`], for what may take long without anything hanging.
+    fn run_long(
+        &self,
+        permits: &Arc<Semaphore>,
+        writer: WriterId,
+        what: String,
+        job: impl FnOnce(&System, &Share) -> Done + Send + 'static,
+    ) {
+        self.start(permits, Some(writer), what, with_pulse, job);
+    }
+
+    fn start(
+        &self,
+        permits: &Arc<Semaphore>,
+        writer: Option<WriterId>,
+        what: String,
+        watched: fn(&System, &Calls, u64) -> System,
+        job: impl FnOnce(&System, &Share) -> Done + Send + 'static,
+    ) {
         let (system, share, done) = (self.system.clone(), self.share.clone(), self.done.clone());
         let (permits, calls) = (Arc::clone(permits), self.calls.clone());
         tokio::spawn(async move {
             let Ok(permit) = permits.acquire_owned().await else { return };
             let result = tokio::task::spawn_blocking(move || {
                 let call = calls.begin(writer, what, system.clock.monotonic());
-                let done = job(&system, &share);
+                let done = job(&watched(&system, &calls, call), &share);
                 if let Some(news) = calls.end(call) {
                     tell(&news, system.clock.monotonic());
                 }
@@ -118,11 +151,24 @@ impl Jobs {
         });
     }
 
-    pub(super) fn read(&self, lane: usize, writer: WriterId, tail: Option<Box<Tail>>, order: ReadOrder) {
+    pub(super) fn read(
+        &self,
+        lane: usize,
+        writer: WriterId,
+        source: Option<Box<Source>>,
+        order: ReadOrder,
+        options: RunOptions,
+    ) {
         let what = format!("reading writer {writer}");
         self.run(&self.reads, Some(writer.clone()), what, move |system, share| {
-            let (tail, batch) = read(system, share, &writer, tail, &order);
-            Done::Read { lane, generation: order.generation, tail, batch }
+            let anew = |from| Box::new(Source::new(system, share, &writer, from, &options));
+            let mut source = match (order.from, source) {
+                (ReadFrom::There, Some(source)) => source,
+                (ReadFrom::Position(position), _) => anew(Some(position)),
+                (ReadFrom::Oldest | ReadFrom::There, _) => anew(None),
+            };
+            let gathered = source.read(&order, system.clock.monotonic());
+            Done::Read { lane, generation: order.generation, source, gathered }
         });
     }
 
@@ -136,14 +182,14 @@ impl Jobs {
         });
     }
 
-    pub(super) fn dead_letter(&self, lane: usize, id: RecordId, body: Bytes, reason: &Undeliverable) {
+    pub(super) fn dead_letter(&self, lane: usize, id: RecordId, content: Content, reason: &Undeliverable) {
         let reason = reason.to_string();
         let (ballast, what) = (self.ballast.clone(), format!("writing dead letter {id}"));
         self.run(&self.others, Some(id.writer.clone()), what, move |system, share| {
             let key = Key { epoch: id.epoch, sequence: id.sequence };
-            let result = keep::dead_letter(system, share, &id, &body, &reason);
+            let result = keep::dead_letter(system, share, &id, &content, &reason);
             result.as_ref().inspect_err(|error| ballast.release_if_full(error.kind())).ok();
-            Done::DeadLettered { lane, key, result }
+            Done::DeadLettered { lane, key, records: content.records(), result }
         });
     }
 
@@ -163,23 +209,64 @@ impl Jobs {
         });
     }
 
+    pub(super) fn look_at_consumers(&self, mut consumers: Consumers) {
+        let what = "looking at the consumers".to_owned();
+        self.run(&self.others, None, what, move |system, share| {
+            let result = look(system, share, &mut consumers);
+            Done::Looked(Looked { consumers, result })
+        });
+    }
+
     pub(super) fn remove(
         &self,
         lane: usize,
-        writer: WriterId,
-        mut reclaim: Reclaim,
+        mut upkeep: Upkeep,
         durable: Position,
+        needs: Arc<Needs>,
         retention: Retention,
     ) {
-        let what = format!("removing segments of writer {writer}");
-        self.run(&self.others, Some(writer.clone()), what, move |system, share| {
-            let result = remove(system, share, &writer, &mut reclaim, durable, retention);
-            Done::Removed { lane, reclaim, result }
+        let what = format!("removing segments of writer {}", upkeep.writer);
+        self.run_long(&self.removals, upkeep.writer.clone(), what, move |system, share| {
+            let result = upkeep.remove(system, share, durable, &needs, retention);
+            Done::Removed { lane, upkeep: Box::new(upkeep), result, swept: false }
         });
+    }
+
+    pub(super) fn sweep(&self, lane: usize, mut upkeep: Upkeep, after: Duration) {
+        let what = format!("sweeping the payloads of writer {}", upkeep.writer);
+        self.run_long(&self.sweeps, upkeep.writer.clone(), what, move |system, share| {
+            let result = upkeep.sweep(system, share, after);
+            Done::Removed { lane, upkeep: Box::new(upkeep), result, swept: true }
+        });
+    }
+
+    /// Nobody waits for it.
+    pub(super) fn sweep_registrations(&self, after: Duration) {
+        let (system, share) = (self.system.clone(), self.share.clone());
+        drop(tokio::task::spawn_blocking(move || {
+            if let Err(error) = sweep_registrations(&system, &share, after) {
+                tracing::warn!("what consumers left can't be swept: {error}");
+            }
+        }));
     }
 }
 
-fn tell(news: &News, now: Duration) {
+fn look(
+    system: &System,
+    share: &Share,
+    consumers: &mut Consumers,
+) -> Result<(Needs, Vec<Remark>), RelayError> {
+    let registered = zoutbox_reader::consumers(system, share)?;
+    let sighting = |consumer: zoutbox_reader::Consumer| Sighting {
+        name: consumer.name,
+        found: consumer.found.map_err(|error| error.to_string()),
+    };
+    let seen: Vec<_> = registered.consumers.into_iter().map(sighting).collect();
+    let (now_ms, now) = (system.clock.now_ms(), system.clock.monotonic());
+    Ok(consumers.look(&seen, registered.omitted, now_ms, now))
+}
+
+pub(super) fn tell(news: &News, now: Duration) {
     match news {
         News::Hangs { what, since } => {
             let seconds = now.saturating_sub(*since).as_secs();

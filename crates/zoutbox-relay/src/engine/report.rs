@@ -1,16 +1,43 @@
 //! The counters, and the one line that tells them from time to time.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::slot::Slot;
 
+/// Records, and the messages that they were in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    records: u64,
+    messages: u64,
+}
+
+impl Count {
+    /// One message more, with these records.
+    pub(super) fn count(&mut self, records: u32) {
+        self.records += u64::from(records);
+        self.messages += 1;
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { records, messages } = self;
+        if records == messages {
+            write!(f, "{records}")
+        } else {
+            write!(f, "{records} in {messages} messages")
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    pub(super) published: u64,
-    pub(super) confirmed: u64,
-    pub(super) dead: u64,
+    pub(super) published: Count,
+    pub(super) confirmed: Count,
+    pub(super) dead: Count,
     pub(super) removed: usize,
-    told: (u64, u64, usize),
+    told: (Count, Count, usize),
     every: Duration,
     since: Duration,
     complaint: String,
@@ -40,7 +67,7 @@ impl Report {
         self.since = now;
         let state = (self.published, self.confirmed, self.removed);
         if state != self.told {
-            let rate = (self.confirmed - self.told.1) / seconds;
+            let rate = (self.confirmed.records - self.told.1.records) / seconds;
             self.told = state;
             let halted = slots.iter().filter(|slot| slot.lane.is_halted()).count();
             let rings = rings.map(|(taken, dropped)| format!(", rings {taken} ({dropped} others dropped)"));

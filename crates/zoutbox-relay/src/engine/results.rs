@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use zoutbox_format::checkpoint::Position;
-use zoutbox_reader::{Batch, ReaderError, Tail};
+use zoutbox_reader::ReaderError;
 use zoutbox_relay_core::{Input, Output};
 use zoutbox_storage::StorageError;
 
 use super::Engine;
 use super::jobs::{Discovered, Done};
-use super::slot::{self, ReadOrder, Reader, Slot};
+use super::slot::{Reader, Slot};
+use super::source::{Gathered, ReadOrder, Source};
 use crate::error::RelayError;
 use crate::publisher::Publisher;
 
@@ -18,13 +19,15 @@ impl<P: Publisher> Engine<P> {
         let now = self.now();
         match done {
             Done::Discovered(result) => self.discovered(result, now),
-            Done::Read { lane, generation, tail, batch } => self.read(lane, generation, tail, batch, now),
+            Done::Read { lane, generation, source, gathered } => {
+                self.read(lane, generation, source, gathered, now);
+            }
             Done::Saved { lane, position, result } => self.saved(lane, position, result, now),
-            Done::DeadLettered { lane, key, result } => {
+            Done::DeadLettered { lane, key, records, result } => {
                 let Some(slot) = self.slots.get_mut(lane) else { return };
                 let input = match result {
                     Ok(()) => {
-                        self.report.dead += 1;
+                        self.report.dead.count(records);
                         Input::DeadLettered(key)
                     }
                     Err(error) => {
@@ -39,13 +42,12 @@ impl<P: Publisher> Engine<P> {
                 let failed = result.map_err(|e| slot.complain(format!("a report can't be written: {e}")));
                 slot.lane.handle(failed.map_or(Input::QuarantineFailed, |()| Input::Quarantined), now);
             }
-            Done::Removed { lane, reclaim, result } => {
-                let Some(slot) = self.slots.get_mut(lane) else { return };
-                slot.reclaim = Some(reclaim);
-                match result {
-                    Ok(segments) => self.report.removed += segments,
-                    Err(error) => slot.complain(format!("segments can't be removed: {error}")),
+            Done::Looked(looked) => self.looked(looked, now),
+            Done::Removed { lane, upkeep, result, swept } => {
+                if let Some(slot) = self.slots.get_mut(lane) {
+                    slot.upkeep = Some(*upkeep);
                 }
+                self.removed(lane, result, swept, now);
             }
         }
     }
@@ -54,19 +56,18 @@ impl<P: Publisher> Engine<P> {
         &mut self,
         lane: usize,
         generation: u64,
-        tail: Box<Tail>,
-        batch: Result<Batch, ReaderError>,
+        source: Box<Source>,
+        gathered: Result<Gathered, ReaderError>,
         now: Duration,
     ) {
         self.reads -= 1;
         let Some(slot) = self.slots.get_mut(lane) else { return };
-        let reader = std::mem::replace(&mut slot.reader, Reader::Here(Some(tail)));
-        let input = match batch {
-            Ok(batch) => {
+        let reader = std::mem::replace(&mut slot.reader, Reader::Here(Some(source)));
+        let input = match gathered {
+            Ok(Gathered { items, end, damage }) => {
                 slot.complaint.clear();
-                let (input, damage) = slot::input(generation, batch);
                 slot.damage = damage.or_else(|| slot.damage.take());
-                input
+                Input::Read { generation, items, end }
             }
             Err(error) => {
                 slot.complain(format!("can't be read: {error}"));
@@ -74,8 +75,9 @@ impl<P: Publisher> Engine<P> {
             }
         };
         slot.lane.handle(input, now);
-        if let Reader::Away { then: Some(ReadOrder { generation, from, skip_damage, budget }) } = reader {
-            self.execute(lane, Output::Read { generation, from, skip_damage, budget }, now);
+        if let Reader::Away { then: Some(order) } = reader {
+            let ReadOrder { generation, from, skip_damage, budget, single } = order;
+            self.execute(lane, Output::Read { generation, from, skip_damage, budget, single }, now);
         }
     }
 

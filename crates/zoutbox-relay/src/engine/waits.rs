@@ -70,8 +70,13 @@ impl Slot {
         self.halts.push(Halt { key, wait });
     }
 
+    /// What it waits for, and what is kept of it that could go.
+    pub(super) fn waits(&self) -> impl Iterator<Item = Wait> {
+        self.halts().chain(self.kept.iter().cloned())
+    }
+
     /// What the lane is halted at.
-    pub(super) fn halts(&self) -> impl Iterator<Item = Wait> {
+    fn halts(&self) -> impl Iterator<Item = Wait> {
         let holds = |halt: &&Halt| match halt.key {
             Some(key) => self.lane.halted_at() == Some(key),
             None => self.lane.is_halted_by_damage(),
@@ -88,7 +93,7 @@ mod tests {
     use zoutbox_relay_core::{Input, Item, LaneOptions, Output, ReadEnd};
 
     use super::*;
-    use crate::publisher::Undeliverable;
+    use crate::publisher::{Content, Undeliverable};
 
     const START: Duration = Duration::from_secs(100);
 
@@ -121,7 +126,8 @@ mod tests {
         let key = Key { epoch: Epoch::FIRST, sequence: Sequence::FIRST };
         let segment = SegmentId { epoch: key.epoch, first_sequence: key.sequence };
         let after = Position { segment, offset: 200, next_sequence: Sequence::new(2) };
-        let item = Item { key, size: 1, after, body: Bytes::from_static(b"x") };
+        let body = Content::Record(Bytes::from_static(b"x"));
+        let item = Item { key, size: 1, span: 1, after, body };
         slot.lane.handle(Input::Read { generation, items: vec![item], end: ReadEnd::CaughtUp }, START);
         assert!(matches!(slot.lane.poll(true, true, START), Some(Output::Publish(_))));
         (slot, key)

@@ -23,7 +23,11 @@ mod delivery;
 #[cfg(test)]
 mod doorbell;
 #[cfg(test)]
+mod keeping;
+#[cfg(test)]
 mod output;
+#[cfg(test)]
+mod pointers;
 #[cfg(test)]
 mod refusal;
 #[cfg(test)]

@@ -39,6 +39,21 @@ fn a_lock_keeps_out_everybody_else_in_the_same_process() {
 }
 
 #[test]
+fn whether_a_lock_is_held_is_told_without_keeping_it_and_only_of_what_is_there() {
+    let _alone = alone();
+    for root in test_roots() {
+        let path = root.join("payload");
+        let is_held = || Lock::is_held(&*System::real().disk, &path);
+        assert!(is_held().expect_err("nothing is there").is_missing() && !path.exists(), "{}", root.label());
+        let lock = try_lock(&path).expect("free");
+        assert!(is_held().expect("told"), "{}", root.label());
+        drop(lock);
+        assert!(!is_held().expect("told"), "{}", root.label());
+        assert!(try_lock(&path).is_some(), "{}: asking keeps it", root.label());
+    }
+}
+
+#[test]
 fn a_lock_keeps_out_another_process_until_it_is_dropped() {
     let _alone = alone();
     for root in test_roots() {

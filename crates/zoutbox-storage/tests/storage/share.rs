@@ -34,14 +34,18 @@ fn a_share_keeps_its_identity_however_often_it_is_made() {
         let (system, path) = (System::real(), root.join("share"));
         let (made, new) = Share::init(&system, &path).expect("made");
         assert!(new);
-        assert_eq!(names(&path), ["archive", "dead", "relay", "writers", "zoutbox.json"]);
-        std::fs::remove_dir(path.join("relay/checkpoints")).expect("removed");
+        let all = ["archive", "consumers", "dead", "payloads", "relay", "writers", "zoutbox.json"];
+        assert_eq!(names(&path), all);
+        for missing in ["relay/checkpoints", "payloads", "consumers"] {
+            std::fs::remove_dir(path.join(missing)).expect("removed");
+        }
         std::fs::write(path.join("writers/kept"), b"kept").expect("made");
         let (again, new) = Share::init(&system, &path).expect("completed");
         assert!(!new);
         assert_eq!(again.id, made.id, "{}", root.label());
         assert_eq!(Share::open(&system, &path).expect("a share").id, made.id);
         assert!(path.join("relay/checkpoints").is_dir());
+        assert_eq!(names(&path), all, "a share that was made before is completed");
         assert!(path.join("writers/kept").is_file());
     }
 }
@@ -64,7 +68,7 @@ fn many_who_make_a_share_at_once_agree_on_one() {
         });
         assert_eq!(made.iter().filter(|(_, new)| *new).count(), 1, "{}", root.label());
         assert!(made.iter().all(|(share, _)| share.id == made[0].0.id), "{}", root.label());
-        assert_eq!(names(&path).len(), 5, "nothing is left behind");
+        assert_eq!(names(&path).len(), 7, "nothing is left behind");
     }
 }
 

@@ -4,7 +4,8 @@
 
 mod calls;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -38,12 +39,29 @@ struct Fault {
     panics: bool,
 }
 
+/// What somebody else does to the disk in front of a call: told how many calls there were before.
+type Meddler = Box<dyn FnMut(usize) + Send>;
+
+#[derive(Default)]
+struct Meddling {
+    meddler: Option<Meddler>,
+    /// It is at work now: neither faults nor a death are meant for it.
+    works: bool,
+}
+
+impl fmt::Debug for Meddling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meddling").field("works", &self.works).finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     inodes: Vec<Inode>,
     names: BTreeMap<PathBuf, usize>,
     durable_names: BTreeMap<PathBuf, usize>,
-    directories: Vec<PathBuf>,
+    directories: BTreeSet<PathBuf>,
+    durable_directories: BTreeSet<PathBuf>,
     faults: Vec<Fault>,
     /// What was done, in order: for tests of order.
     calls: Vec<(Operation, String)>,
@@ -54,6 +72,9 @@ struct State {
     dead: u64,
     /// Bytes that all files together may hold.
     capacity: Option<u64>,
+    /// After so many calls the process is dead: no call does anything any more.
+    life: Option<usize>,
+    meddling: Meddling,
     /// Such a call waits until nothing is held any more.
     held: Option<(Operation, String)>,
     ignore_sync: bool,
@@ -70,7 +91,9 @@ pub(crate) struct MemoryDisk(Arc<Mutex<State>>);
 impl Default for MemoryDisk {
     fn default() -> Self {
         let mount = "30 1 8:1 / /share rw,relatime - ext4 /dev/sda1 rw".to_owned();
-        Self(Arc::new(Mutex::new(State { mount, ..State::default() })))
+        let root = BTreeSet::from([PathBuf::from("/")]);
+        let (directories, durable_directories) = (root.clone(), root);
+        Self(Arc::new(Mutex::new(State { directories, durable_directories, mount, ..State::default() })))
     }
 }
 
@@ -130,10 +153,32 @@ impl MemoryDisk {
 
     /// Runs `work` without any faults; they are still to come afterwards.
     pub(crate) fn undisturbed<T>(&self, work: impl FnOnce() -> T) -> T {
-        let faults = std::mem::take(&mut self.state().faults);
+        let mut state = self.state();
+        let (faults, life) = (std::mem::take(&mut state.faults), state.life.take());
+        drop(state);
         let result = work();
-        self.state().faults = faults;
+        let mut state = self.state();
+        (state.faults, state.life) = (faults, life);
         result
+    }
+
+    /// The process dies after `calls` more calls. Until [`MemoryDisk::revive`], none does anything.
+    pub(crate) fn die_after(&self, calls: usize) {
+        self.state().life = Some(calls);
+    }
+
+    /// Another process lives. Says whether the one before died.
+    pub(crate) fn revive(&self) -> bool {
+        self.state().life.take() == Some(0)
+    }
+
+    /// In front of every call, somebody else gets to do something.
+    pub(crate) fn meddle(&self, meddler: impl FnMut(usize) + Send + 'static) {
+        self.state().meddling.meddler = Some(Box::new(meddler));
+    }
+
+    pub(crate) fn meddle_no_more(&self) {
+        self.state().meddling.meddler = None;
     }
 
     pub(crate) fn heal(&self) {
@@ -167,11 +212,30 @@ impl MemoryDisk {
             inode.unsynced.clear();
         }
         state.durable_names = state.names.clone();
+        let state = &mut *state;
+        state.durable_directories.clone_from(&state.directories);
     }
 
     /// The power is cut. Of what was not synced, `survives` says change by change whether it is there afterwards; of a write, it
     /// may be any part. Whoever had files open is gone.
     pub(crate) fn crash(&self, mut survives: impl FnMut() -> u8) {
+        self.lose_data(&mut survives);
+        self.lose_names(|| survives().is_multiple_of(2));
+    }
+
+    /// The power is cut, and the names survive although nothing says that they do; what was not synced of the files' content does not.
+    pub(crate) fn crash_keeping_names(&self) {
+        self.lose_data(&mut || 3);
+        self.lose_names(|| true);
+    }
+
+    /// The power is cut, and all content survives although nothing says so; names that were not synced do not.
+    pub(crate) fn crash_keeping_content(&self) {
+        self.lose_data(&mut || 0);
+        self.lose_names(|| false);
+    }
+
+    fn lose_data(&self, survives: &mut impl FnMut() -> u8) {
         let mut state = self.state();
         let state = &mut *state;
         for inode in &mut state.inodes {
@@ -196,11 +260,28 @@ impl MemoryDisk {
             inode.durable = bytes;
             inode.locked_by = None;
         }
-        if survives().is_multiple_of(2) {
-            state.durable_names = state.names.clone();
-        }
-        state.names = state.durable_names.clone();
         state.dead = state.handles;
+    }
+
+    fn lose_names(&self, survive: impl FnOnce() -> bool) {
+        let mut state = self.state();
+        let state = &mut *state;
+        if survive() {
+            state.durable_names = state.names.clone();
+            state.durable_directories.clone_from(&state.directories);
+        }
+        // What a directory held that is gone is gone with it. Sorted as they are, parents come first.
+        let mut kept = BTreeSet::new();
+        for directory in &state.durable_directories {
+            if directory.parent().is_none_or(|parent| kept.contains(parent)) {
+                kept.insert(directory.clone());
+            }
+        }
+        state.durable_names.retain(|name, _| name.parent().is_some_and(|parent| kept.contains(parent)));
+        state.names = state.durable_names.clone();
+        state.directories.clone_from(&kept);
+        state.durable_directories = kept;
+        state.life = None;
     }
 
     /// Nothing that was not synced survives.
@@ -240,6 +321,20 @@ impl MemoryDisk {
         let number = state.inodes.len() - 1;
         state.names.insert(path.into(), number);
         state.durable_names.insert(path.into(), number);
+        for directory in Path::new(path).ancestors().skip(1) {
+            state.directories.insert(directory.to_owned());
+            state.durable_directories.insert(directory.to_owned());
+        }
+    }
+
+    /// Whether two names are of one file.
+    pub(crate) fn is_same(&self, one: &str, other: &str) -> bool {
+        let state = self.state();
+        state.names.get(Path::new(one)).is_some_and(|inode| state.names.get(Path::new(other)) == Some(inode))
+    }
+
+    pub(crate) fn directories(&self) -> Vec<String> {
+        self.state().directories.iter().map(|path| path.to_str().unwrap().to_owned()).collect()
     }
 
     pub(crate) fn remove(&self, path: &str) {
@@ -254,7 +349,24 @@ impl MemoryDisk {
             std::thread::yield_now();
         }
         let mut state = self.state();
+        if state.meddling.works {
+            return Ok(None);
+        }
+        if let Some(mut meddler) = state.meddling.meddler.take() {
+            let calls = state.calls.len();
+            state.meddling.works = true;
+            drop(state);
+            meddler(calls);
+            state = self.state();
+            state.meddling = Meddling { meddler: Some(meddler), works: false };
+        }
         state.calls.push((operation, text.clone()));
+        if let Some(life) = &mut state.life {
+            if *life == 0 {
+                return Err(failed(operation, path, io::ErrorKind::BrokenPipe));
+            }
+            *life -= 1;
+        }
         let due = state.faults.iter_mut().find_map(|fault| {
             if fault.operation != operation || !text.contains(&fault.name) || fault.times == 0 {
                 return None;

@@ -4,13 +4,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use zoutbox_format::layout::{Layout, SegmentName};
-use zoutbox_format::{Gap, RecordId, RecordRef, Scanner, SegmentHeader, SegmentId, Step, WriterId};
+use zoutbox_format::{
+    Gap, PayloadReference, RecordId, RecordRef, Scanner, SegmentHeader, SegmentId, Step, WriterId,
+};
 use zoutbox_storage::{Disk, OpenMode, System};
 
 /// What a chain holds.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     pub(crate) records: Vec<(RecordId, Vec<u8>)>,
+    /// Their times.
+    pub(crate) times: Vec<u64>,
+    /// The large payloads that records name.
+    pub(crate) references: Vec<PayloadReference>,
     pub(crate) segments: Vec<SegmentHeader>,
     /// Gaps that were passed: the sequences lost.
     pub(crate) lost: Vec<(u64, u64)>,
@@ -73,6 +79,8 @@ fn scan(log: &mut Log, scanner: &mut Scanner, header: &SegmentHeader, bytes: &[u
         match scanner.step(bytes).unwrap() {
             Step::Record(frame) => {
                 let record = RecordRef::decode(frame.body).unwrap();
+                log.times.push(record.timestamp_ms);
+                log.references.extend(record.large_payload());
                 let writer = header.writer.clone();
                 let id = RecordId { writer, epoch: header.id.epoch, sequence: frame.sequence };
                 log.records.push((id, record.payload().to_vec()));
@@ -93,11 +101,20 @@ fn scan(log: &mut Log, scanner: &mut Scanner, header: &SegmentHeader, bytes: &[u
 
 /// Every record that any reader could see now, in any segment, in the chain or not.
 pub(crate) fn visible(system: &System, root: &Path, writer: &str) -> Vec<(RecordId, Vec<u8>)> {
+    scan_all(system, root, writer).records
+}
+
+/// What those records name.
+pub(crate) fn named(system: &System, root: &Path, writer: &str) -> Vec<PayloadReference> {
+    scan_all(system, root, writer).references
+}
+
+fn scan_all(system: &System, root: &Path, writer: &str) -> Log {
     let mut log = Log::default();
     for bytes in files(system, root, writer).values() {
         if let Ok(header) = SegmentHeader::decode(bytes) {
             scan(&mut log, &mut Scanner::from_start(&header), &header, bytes, false);
         }
     }
-    log.records
+    log
 }

@@ -10,6 +10,7 @@
 pub(crate) mod disk;
 pub(crate) mod log;
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -77,6 +78,12 @@ impl World {
         Stepped::open(self.system.clone(), ROOT, WRITER, options)
     }
 
+    /// The files below `payloads`, without that.
+    pub(crate) fn payloads(&self) -> Vec<String> {
+        let prefix = format!("{ROOT}/payloads/{WRITER}/");
+        self.disk.paths().into_iter().filter_map(|p| Some(p.strip_prefix(&prefix)?.to_owned())).collect()
+    }
+
     /// Names in the writer's directory that end with `suffix`, or start with it.
     pub(crate) fn names(&self, part: &str) -> Vec<String> {
         let directory = format!("{ROOT}/writers/{WRITER}/");
@@ -88,6 +95,36 @@ impl World {
 
 pub(crate) fn small() -> Options {
     Options { segment_size: 64 * 1024, commit_bytes: 4096, when_full: WhenFull::Fail, ..Options::default() }
+}
+
+/// An input of so many bytes, none of them like its neighbours, made as they are read.
+#[derive(Debug, Clone)]
+pub(crate) struct Generated {
+    at: u64,
+    end: u64,
+}
+
+impl Generated {
+    pub(crate) fn new(length: u64) -> Self {
+        Self { at: 0, end: length }
+    }
+
+    pub(crate) fn bytes(length: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        Self::new(length).read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+}
+
+impl Read for Generated {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = buffer.len().min(usize::try_from(self.end - self.at).unwrap_or(usize::MAX));
+        for byte in &mut buffer[..count] {
+            *byte = (self.at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8;
+            self.at += 1;
+        }
+        Ok(count)
+    }
 }
 
 pub(crate) fn record(payload: impl Into<Vec<u8>>) -> Record {

@@ -7,10 +7,7 @@ use zoutbox_format::WriterId;
 use zoutbox_test_support::{TestRoot, test_roots, wait_until};
 
 use super::*;
-use held::HeldDisk;
-
-#[path = "../../../../zoutbox-storage/tests/support/held.rs"]
-mod held;
+use crate::ground::held::HeldDisk;
 
 const LONG: Duration = Duration::from_mins(1);
 

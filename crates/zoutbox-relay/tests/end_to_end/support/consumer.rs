@@ -38,6 +38,11 @@ impl Consumer {
         self.came.lock().unwrap().len()
     }
 
+    /// Looks at all deliveries, in order, duplicates included.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&[Delivery]) -> T) -> T {
+        look(&self.came.lock().unwrap())
+    }
+
     /// The ids of all deliveries, in order, duplicates included.
     pub(crate) fn ids(&self) -> Vec<String> {
         self.came.lock().unwrap().iter().filter_map(id).collect()

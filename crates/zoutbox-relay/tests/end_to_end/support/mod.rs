@@ -1,6 +1,7 @@
 //! The world around a relay: a share with writers, a program to run, a broker to publish to, a consumer that compares.
 
 mod consumer;
+mod follow;
 mod queue;
 mod relay;
 mod world;
@@ -8,6 +9,7 @@ mod world;
 use std::time::Duration;
 
 pub(crate) use consumer::{Consumer, first_unequal};
+pub(crate) use follow::{Followed, follow};
 pub(crate) use queue::{Queue, TroubledBroker};
 pub(crate) use relay::{Ended, Relay};
 pub(crate) use world::{Producer, World, list, name};

@@ -1,5 +1,6 @@
 //! The disk's calls, as the writer makes them.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -39,6 +40,7 @@ impl Disk for MemoryDisk {
                 return Err(failed(operation, path, io::ErrorKind::NotFound));
             }
             (None, _) => {
+                state.within(operation, path)?;
                 state.inodes.push(Inode::default());
                 let inode = state.inodes.len() - 1;
                 state.names.insert(path.to_owned(), inode);
@@ -70,10 +72,16 @@ impl Disk for MemoryDisk {
     fn rename(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
         let late = self.enter(Operation::Rename, from)?;
         let mut state = self.state();
-        let inode =
-            state.names.remove(from).ok_or(failed(Operation::Rename, from, io::ErrorKind::NotFound))?;
-        assert!(!state.names.contains_key(to), "a segment was renamed onto {}", to.display());
-        state.names.insert(to.to_owned(), inode);
+        state.within(Operation::Rename, to)?;
+        let inode = *state.names.get(from).ok_or(failed(Operation::Rename, from, io::ErrorKind::NotFound))?;
+        let replaced = state.names.get(to).copied();
+        let segment = !to.starts_with("/share/payloads");
+        assert!(!segment || replaced.is_none(), "a segment was renamed onto {}", to.display());
+        // Two names of one file: rename(2) does nothing then.
+        if replaced != Some(inode) {
+            state.names.remove(from);
+            state.names.insert(to.to_owned(), inode);
+        }
         drop(state);
         then(late)
     }
@@ -81,7 +89,11 @@ impl Disk for MemoryDisk {
     fn link(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
         let late = self.enter(Operation::Link, from)?;
         let mut state = self.state();
-        let inode = state.names[from];
+        let inode = *state.names.get(from).ok_or(failed(Operation::Link, to, io::ErrorKind::NotFound))?;
+        state.within(Operation::Link, to)?;
+        if state.names.contains_key(to) {
+            return Err(failed(Operation::Link, to, io::ErrorKind::AlreadyExists));
+        }
         state.names.insert(to.to_owned(), inode);
         then(late)
     }
@@ -94,13 +106,20 @@ impl Disk for MemoryDisk {
 
     fn create_dir(&self, path: &Path) -> Result<(), StorageError> {
         let late = self.enter(Operation::CreateDirectory, path)?;
-        self.state().directories.push(path.to_owned());
+        let mut state = self.state();
+        state.within(Operation::CreateDirectory, path)?;
+        state.directories.insert(path.to_owned());
         then(late)
     }
 
     fn remove_dir(&self, path: &Path) -> Result<(), StorageError> {
         let late = self.enter(Operation::RemoveDirectory, path)?;
-        self.state().directories.retain(|directory| directory != path);
+        let mut state = self.state();
+        let within = state.names.keys().chain(&state.directories);
+        if within.filter(|name| name.parent() == Some(path)).count() > 0 {
+            return Err(failed(Operation::RemoveDirectory, path, io::ErrorKind::DirectoryNotEmpty));
+        }
+        state.directories.remove(path);
         then(late)
     }
 
@@ -108,7 +127,13 @@ impl Disk for MemoryDisk {
         let late = self.enter(Operation::SyncDirectory, path)?;
         let mut state = self.state();
         let state = &mut *state;
+        if !state.directories.contains(path) {
+            return Err(failed(Operation::SyncDirectory, path, io::ErrorKind::NotFound));
+        }
         if !state.ignore_sync_dir {
+            state.durable_directories.retain(|name| name.parent() != Some(path));
+            let within = state.directories.iter().filter(|name| name.parent() == Some(path));
+            state.durable_directories.extend(within.cloned());
             state.durable_names.retain(|name, _| name.parent() != Some(path));
             let within = state.names.iter().filter(|(name, _)| name.parent() == Some(path));
             state.durable_names.extend(within.map(|(name, inode)| (name.clone(), *inode)));
@@ -119,14 +144,24 @@ impl Disk for MemoryDisk {
     fn list(&self, path: &Path) -> Result<Vec<Entry>, StorageError> {
         self.enter(Operation::List, path)?;
         let state = self.state();
-        let within = state.names.keys().filter(|name| name.parent() == Some(path));
-        let name = |name: &PathBuf| OsString::from(name.file_name().unwrap());
-        Ok(within.map(|path| Entry { name: name(path), kind: FileKind::File }).collect())
+        if !state.directories.contains(path) {
+            return Err(failed(Operation::List, path, io::ErrorKind::NotFound));
+        }
+        let entry = |name: &PathBuf, kind| {
+            let within = name.parent() == Some(path);
+            within.then(|| Entry { name: OsString::from(name.file_name().unwrap()), kind })
+        };
+        let files = state.names.keys().filter_map(|name| entry(name, FileKind::File));
+        let directories = state.directories.iter().filter_map(|name| entry(name, FileKind::Directory));
+        Ok(files.chain(directories).collect())
     }
 
     fn metadata(&self, path: &Path) -> Result<Metadata, StorageError> {
         self.enter(Operation::Inspect, path)?;
         let state = self.state();
+        if state.directories.contains(path) {
+            return Ok(Metadata { kind: FileKind::Directory, length: 0, modified_ns: 0 });
+        }
         let inode = state.names.get(path).ok_or(failed(Operation::Inspect, path, io::ErrorKind::NotFound))?;
         let length = state.inodes[*inode].live.len() as u64;
         Ok(Metadata { kind: FileKind::File, length, modified_ns: 0 })
@@ -153,8 +188,15 @@ impl Disk for MemoryDisk {
 }
 
 impl State {
+    /// A name needs a directory to be in.
+    fn within(&self, operation: Operation, path: &Path) -> Result<(), StorageError> {
+        let there = path.parent().is_some_and(|parent| self.directories.contains(parent));
+        if there { Ok(()) } else { Err(failed(operation, path, io::ErrorKind::NotFound)) }
+    }
+
     fn used(&self) -> u64 {
-        self.names.values().map(|inode| self.inodes[*inode].live.len() as u64).sum()
+        let inodes: BTreeSet<_> = self.names.values().collect();
+        inodes.into_iter().map(|inode| self.inodes[*inode].live.len() as u64).sum()
     }
 
     fn check(&self, handle: u64, operation: Operation, path: &Path) -> Result<(), StorageError> {

@@ -1,0 +1,94 @@
+//! A queue on the broker that all these tests share, and messages into it, as a relay publishes them.
+
+use lapin::options::{
+    BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
+};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use tokio::runtime::{Builder, Runtime};
+use zoutbox_consumer::{HeaderValue, Message};
+use zoutbox_test_support::Broker;
+
+pub(crate) struct Bus {
+    pub(crate) queue: String,
+    channel: Channel,
+    _connection: Connection,
+    runtime: Runtime,
+}
+
+impl Bus {
+    pub(crate) fn new(test: &str) -> Self {
+        let broker = Broker::shared();
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let queue = format!("queue-{test}");
+        let (connection, channel) = runtime.block_on(async {
+            let connection =
+                Connection::connect(broker.url(), ConnectionProperties::default()).await.unwrap();
+            let channel = connection.create_channel().await.unwrap();
+            channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+            let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+            channel.queue_declare(queue.as_str().into(), durable, FieldTable::default()).await.unwrap();
+            (connection, channel)
+        });
+        Self { queue, channel, _connection: connection, runtime }
+    }
+
+    pub(crate) fn url() -> &'static str {
+        Broker::shared().url()
+    }
+
+    /// Publishes, and returns when the broker has it.
+    pub(crate) fn publish(&self, message: &Message) {
+        let mut headers = FieldTable::default();
+        for (name, value) in &message.headers {
+            let value = match value {
+                HeaderValue::Text(text) => AMQPValue::LongString(text.as_str().into()),
+                HeaderValue::Integer(number) => AMQPValue::LongLongInt(*number),
+            };
+            headers.insert(ShortString::try_new(name.as_str()).unwrap(), value);
+        }
+        let short = |text: &String| ShortString::try_new(text.as_str()).unwrap();
+        let mut properties = BasicProperties::default().with_delivery_mode(2).with_headers(headers);
+        if let Some(id) = &message.message_id {
+            properties = properties.with_message_id(short(id));
+        }
+        if let Some(kind) = &message.content_type {
+            properties = properties.with_content_type(short(kind));
+        }
+        if let Some(seconds) = message.timestamp_s {
+            properties = properties.with_timestamp(seconds);
+        }
+        // Through the default exchange, so that the routing key is the queue's name and not the topic.
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        self.runtime.block_on(async {
+            let queue = self.queue.as_str().into();
+            let confirm =
+                self.channel.basic_publish("".into(), queue, options, &message.body, properties).await;
+            let confirm = confirm.unwrap().await.unwrap();
+            assert!(matches!(confirm, lapin::Confirmation::Ack(None)), "{confirm:?}");
+        });
+    }
+
+    /// What was set aside, and why, in order; it is then gone.
+    pub(crate) fn parked(&self) -> Vec<(String, String)> {
+        self.runtime.block_on(async {
+            let (queue, mut all) = (format!("{}.parked", self.queue), Vec::new());
+            let get = || self.channel.basic_get(queue.as_str().into(), BasicGetOptions::default());
+            while let Some(message) = get().await.unwrap() {
+                message.acker.ack(BasicAckOptions::default()).await.unwrap();
+                let headers = message.properties.headers().clone().unwrap();
+                let reason = headers.inner().get("x-parked-reason").and_then(AMQPValue::as_long_string);
+                let id = message.properties.message_id().clone().map(|id| id.to_string());
+                all.push((id.unwrap_or_default(), reason.unwrap().to_string()));
+            }
+            all
+        })
+    }
+
+    /// How many messages are in the queue, delivered and not acknowledged ones included.
+    pub(crate) fn waiting(&self) -> u32 {
+        let listed = Broker::shared().ctl(&["list_queues", "name", "messages"]);
+        let line = listed.lines().find_map(|line| line.strip_prefix(&format!("{}\t", self.queue)));
+        line.unwrap_or_else(|| panic!("{} is not in {listed}", self.queue)).trim().parse().unwrap()
+    }
+}
