@@ -97,8 +97,7 @@ fn inbox(args: &InboxArgs) -> Result<()> {
     let measured = throughput::run(sides, work.path(), &payload(args.sides.common.record_bytes), &plan);
     print!("{}", report::inbox::applies(&measured, &plan));
     if args.size_records > 0 {
-        let sizes = inbox_size::run(args.size_records, work.path(), user)?;
-        print!("{}", report::inbox::sizes(&sizes));
+        print!("{}", report::inbox::sizes(&inbox_size::run(args.size_records, work.path(), user)?));
     }
     work.close().context("removing what was written")
 }
@@ -192,6 +191,7 @@ fn with_broker(
     let (root, broker) = (work.path().to_owned(), work.path().join("broker"));
     let node = broker.clone();
     interrupt::clean_up_first(move || {
+        party::end_all();
         let stopped = Broker::stop(&node).and_then(|()| Ok(std::fs::remove_dir_all(&root)?));
         if let Err(error) = stopped {
             eprintln!("zoutbox-bench: {error:#}");

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -15,6 +16,9 @@ use nix::unistd::Pid;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks at whether a process that says nothing is still there.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// The processes that run: none may outlive this one, whatever ends it.
+static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
 /// How a process is asked to end.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +48,7 @@ impl Party {
         let started = Instant::now();
         let mut process =
             command.spawn().with_context(|| format!("starting {}", command.get_program().display()))?;
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(process.id());
         let output = process.stdout.take().context("no standard output")?;
         let (said, lines) = channel();
         // Ends with the process, or with the one that listens.
@@ -118,9 +123,21 @@ impl Party {
 
 impl Drop for Party {
     fn drop(&mut self) {
+        // From here on its id may be another's.
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|running| *running != self.pid());
         // Fails only for a process that has ended and been waited for.
         if self.process.kill().is_ok() {
             drop(self.process.wait());
+        }
+    }
+}
+
+/// Ends all that run, at once: for who is interrupted.
+pub(crate) fn end_all() {
+    for running in RUNNING.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        let killed = running.try_into().map(|running| kill(Pid::from_raw(running), Signal::SIGKILL));
+        if !matches!(killed, Ok(Ok(()))) {
+            eprintln!("zoutbox-bench: process {running} has ended before");
         }
     }
 }

@@ -71,12 +71,11 @@ async fn follow(args: &FollowArgs) -> Result<()> {
     let mut acks = Acks { channel, last: 0, open: 0 };
     let mut messages = 0_u64;
     loop {
-        let next = match deliveries.next().now_or_never() {
-            Some(next) => next,
-            None => {
-                acks.send().await?;
-                deliveries.next().await
-            }
+        let next = if let Some(next) = deliveries.next().now_or_never() {
+            next
+        } else {
+            acks.send().await?;
+            deliveries.next().await
         };
         let delivery = next.context("the broker gives out no more")??;
         let tag = delivery.delivery_tag;

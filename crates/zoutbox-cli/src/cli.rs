@@ -416,8 +416,7 @@ What can never be printed (forged, damaged, removed) is moved to the queue Q.par
 zoutbox-parked-reason; other records go on, later ones with the same key wait there too. When the cause is gone, --unpark brings
 all of them back.
 
-A registered consumer holds back what it needs for 7 days after it was last seen. If it is gone for good, remove
-ROOT/consumers/NAME.
+A registered consumer holds back what it needs for 7 days after it was last seen. If it is gone for good, see zoutbox forget.
 
 Examples:
   zoutbox consume --root /mnt/outbox --queue orders --inbox /var/lib/orders/inbox.db --register | ./book

@@ -23,6 +23,7 @@
 //! | the inbox is damaged, of a newer zoutbox, read-only | ends with the error |
 //! | the inbox can't tell whether it was applied ([`InboxError::Forgotten`](crate::InboxError::Forgotten)) | parked |
 //! | this host does not show yet what the message leads to | it and later ones of its writer wait, others go on; after [`ConsumerOptions::not_yet_limit`] back to the broker |
+//! | what it leads to was removed, and all its records were applied before | acknowledged: a duplicate |
 //! | what it leads to was removed or is damaged; it is forged, truncated, foreign | parked whole, as it came |
 //! | the share can't be read | the same message again, for ever |
 //! | the connection breaks, the broker restarts | a new connection; what was not acknowledged comes again |

@@ -81,6 +81,10 @@ impl Chain {
 
     /// Publishes with the real relay what is on the share.
     fn relay(&self) {
+        self.relay_with(&[]);
+    }
+
+    fn relay_with(&self, more: &[&str]) {
         let exchange = format!("{}-exchange", self.queue);
         let relayed = Command::new(binary("zoutbox-relay"))
             .args([
@@ -91,6 +95,7 @@ impl Chain {
                 "--once",
             ])
             .args(["--exchange", &exchange, "--declare-exchange", "topic", "--declare-queue", self.queue])
+            .args(more)
             .output()
             .expect("the relay");
         assert!(relayed.status.success(), "{}", String::from_utf8_lossy(&relayed.stderr));
@@ -312,50 +317,36 @@ fn killed_at_any_moment_it_prints_every_record_and_what_was_marked_never_again()
     assert!(rounds > 1 && twice <= rounds, "{twice} lines again in {rounds} lives: one each at most");
 }
 
+/// The whole chain: a relay that would remove segments at once keeps them for the consumer that needs them.
 #[test]
-fn pointers_are_followed_and_what_is_needed_is_said_on_the_share() {
+fn pointers_are_followed_and_the_relay_keeps_what_they_lead_to_for_a_registered_consumer() {
     let chain = Chain::new("consume-pointers");
     let share = &chain.share;
-    share.append("orders", "one\ntwo\nthree\n");
-    let path = &share.segments("orders")[0];
-    chain.publish_pointer(&std::fs::read(path).expect("a segment"));
-    assert_eq!(ids(&chain.once(&["--register", "--group", "printers"])), names([1, 2, 3]));
+    let relay = || {
+        chain.relay_with(&["--publish", "#=pointer-batch", "--pointer-retention", "0s", "--retention", "0s"]);
+    };
+    // Registered before anything is published; and each relay runs long enough to see it.
+    assert_eq!(chain.once(&["--register", "--group", "printers"]), [""; 0]);
+    share.append_many("orders", 300);
+    let before = share.segments("orders");
+    assert!(before.len() > 3, "{before:?}");
+    relay();
+    assert_eq!(share.segments("orders"), before, "confirmed, and needed");
+    let lines = chain.once(&["--register", "--group", "printers"]);
+    assert_eq!(ids(&lines), names(1..=300));
+    let mut cat: Vec<String> = share.run("cat", &[]).good().lines().map(str::to_owned).collect();
+    let mut printed = lines;
+    (printed.sort(), cat.sort());
+    assert_eq!(printed, cat);
     let file: Value = json(&std::fs::read_to_string(share.path("consumers/consume")).expect("registered"));
+    let last = before.last().expect("several").file_stem().expect("a name").to_str().expect("text");
+    let (epoch, first) = last.split_once('-').expect("two numbers");
+    let last = format!("{}-{}", epoch.trim_start_matches('0'), first.trim_start_matches('0'));
     assert_eq!(
         (&file["group"], &file["writers"]["orders"]["passed"]),
-        (&"printers".into(), &"1-1".into()),
+        (&"printers".into(), &last.into()),
         "{file}"
     );
-}
-
-impl Chain {
-    /// One message for all records of a segment.
-    fn publish_pointer(&self, bytes: &[u8]) {
-        let header = zoutbox_format::SegmentHeader::decode(bytes).expect("a header");
-        let mut scanner = zoutbox_format::Scanner::from_start(&header);
-        let (mut count, mut end) = (0, 0);
-        while let Ok(zoutbox_format::Step::Record(_)) = scanner.step(bytes) {
-            count += 1;
-            end = usize::try_from(scanner.offset()).expect("small");
-        }
-        let range = zoutbox_format::header::HEADER_LENGTH..end;
-        let pointer = zoutbox_format::Pointer {
-            share: header.share,
-            writer: header.writer,
-            segment: header.id,
-            offset: range.start as u64,
-            length: u32::try_from(range.len()).expect("small"),
-            sequence: header.id.first_sequence,
-            count,
-            crc: zoutbox_format::pointer::crc(&bytes[range]),
-        };
-        let mut properties = self.headers(1, &[]);
-        let mut headers = properties.headers().clone().expect("headers");
-        headers.insert("zoutbox-pointer".into(), AMQPValue::LongLongInt(count.into()));
-        properties = properties.with_headers(headers);
-        let properties = properties.with_content_type(zoutbox_format::pointer::POINTER_CONTENT_TYPE.into());
-        self.publish(properties, pointer.encode());
-    }
 }
 
 #[test]

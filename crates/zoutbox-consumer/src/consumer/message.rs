@@ -47,11 +47,16 @@ impl Delivered {
         self.properties.message_id().as_ref()?.as_str().parse().ok()
     }
 
-    /// The segment that its pointer says, if it is one to the records that it says.
-    pub(super) fn segment(&self) -> Option<SegmentId> {
+    /// Its pointer, if it is one to the records that it says.
+    pub(super) fn pointer(&self) -> Option<Pointer> {
         let says_so = self.properties.content_type().as_ref()?.as_str() == POINTER_CONTENT_TYPE;
         let pointer = says_so.then(|| Pointer::decode(&self.body).ok()).flatten()?;
-        (Some(pointer.first()) == self.record()).then_some(pointer.segment)
+        (Some(pointer.first()) == self.record()).then_some(pointer)
+    }
+
+    /// The segment that its pointer says.
+    pub(super) fn segment(&self) -> Option<SegmentId> {
+        self.pointer().map(|pointer| pointer.segment)
     }
 
     /// What it is called in messages to people.

@@ -60,6 +60,8 @@ type Done = Result<(), Leave>;
 enum Found {
     Records(Records),
     NotYet(ResolveError),
+    /// What it leads to was removed.
+    Gone(String),
     Bad(String),
 }
 
@@ -257,6 +259,12 @@ where
                 self.lanes.not_yet(record, delivered, self.clock.monotonic());
                 return Ok(());
             }
+            Found::Gone(reason) => {
+                if let Some(record) = record {
+                    self.lanes.settled(&record.writer);
+                }
+                self.gone(&delivered, &reason)?;
+            }
             Found::Bad(reason) => {
                 if let Some(record) = record {
                     self.lanes.settled(&record.writer);
@@ -277,8 +285,10 @@ where
                 Err(error @ ResolveError::NotYet { .. }) => return Ok(Found::NotYet(error)),
                 Err(error) => error,
             };
-            if matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt | ErrorKind::Invalid) {
-                return Ok(Found::Bad(error.to_string()));
+            match (&error, error.kind()) {
+                (ResolveError::Expired { .. }, _) => return Ok(Found::Gone(error.to_string())),
+                (_, ErrorKind::Corrupt | ErrorKind::Invalid) => return Ok(Found::Bad(error.to_string())),
+                _ => {}
             }
             failures = failures.saturating_add(1);
             if failures == 1 {
@@ -286,6 +296,26 @@ where
             }
             self.pause(self.policy.delay(failures), Some(delivered.link))?;
         }
+    }
+
+    /// What it leads to is removed once it was applied: a broker that crashed may have lost the acknowledgement, and a relay may have
+    /// published it again. Then it is a duplicate, as it would be if it were still there to be read.
+    fn gone(&mut self, delivered: &Delivered, reason: &str) -> Done {
+        let share = self.parts.resolver.share();
+        let pointer = delivered.pointer().filter(|pointer| Some(pointer.share) == share);
+        let mut attempts = Attempts::default();
+        while let Some(pointer) = &pointer {
+            let first = Identity::new(pointer.share, pointer.first());
+            match self.parts.inbox.has_applied(&first, pointer.count) {
+                Ok(true) => {
+                    self.summary.duplicates += u64::from(pointer.count);
+                    return Ok(());
+                }
+                Ok(false) => break,
+                Err(error) => self.database(&mut attempts, error, "looking for what was applied")?,
+            }
+        }
+        self.set_aside_whole(delivered, reason)
     }
 
     fn records(&mut self, delivered: &Delivered, records: &Records) -> Done {

@@ -120,6 +120,30 @@ impl<S: Store> Inbox<S> {
         })
     }
 
+    /// Whether `count` records from this one on, of consecutive sequences of its epoch, are all known to have been applied. `false` also where
+    /// that is forgotten.
+    ///
+    /// # Errors
+    /// [`InboxError`], with the kinds of [`Inbox::apply`].
+    pub fn has_applied(&mut self, first: &Identity, count: u32) -> Result<bool, InboxError> {
+        let place = place(first)?;
+        let row = Row { consumer: &self.consumer, share: &first.share, writer: &first.record.writer };
+        let mut all = false;
+        let looked = self.store.transact(&row, &[], |saved, _| {
+            let window = load(&row, saved.state.as_deref())?;
+            all = (0..u64::from(count)).all(|next| {
+                let sequence = place.sequence.saturating_add(next);
+                window.look(Place { epoch: place.epoch, sequence }) == Seen::Yes
+            });
+            Ok::<_, ApplyError<std::convert::Infallible>>(Work::<()>::Nothing)
+        });
+        match looked {
+            Ok(_) => Ok(all),
+            Err(ApplyError::Inbox(error)) => Err(error),
+            Err(ApplyError::Effect(never)) => match never {},
+        }
+    }
+
     /// Notes, durably, that a record is set aside: until it is applied, no later one of its writer and order key is. Call it when the message
     /// is safe elsewhere. Returns whether that is new: not if it is parked already, was applied in the meantime, or is
     /// [forgotten](InboxError::Forgotten), so that nobody can tell whether it still has to be.

@@ -128,6 +128,29 @@ fn what_was_removed_is_parked_and_says_so() {
     assert_eq!(parked[0].data, first.pointer(0..2).encode(), "whole, as it came");
 }
 
+/// A broker that crashes may lose an acknowledgement that the consumer relied on when it let go of the segment.
+#[test]
+fn what_was_removed_after_all_of_it_was_applied_is_a_duplicate() {
+    let (ground, share) = (Arc::new(Sqlite::new()), share::ground());
+    let (queue, script) = (Queue::new("expired-duplicate"), Script::default());
+    let first = share.draft("orders", 1, 1).records(&share::varied(4)).seal();
+    let second = share.draft("orders", 1, 5).records(&share::varied(2));
+    let path = share.lay(&first, true);
+    share.lay(&second, false);
+    queue.publish(&[carry(&first.pointer(0..3))]);
+    let running = Running::start(&ground, queue.options(), share.resolver(), &script);
+    script.wait_for_applied(3);
+    queue.settles_at(0, 0);
+    running.stop();
+    fs::remove_file(path).unwrap();
+    queue.publish(&[carry(&first.pointer(0..3)), carry(&first.pointer(1..2)), carry(&first.pointer(2..4))]);
+    let running = Running::start(&ground, queue.options(), share.resolver(), &script);
+    queue.settles_at(0, 1);
+    let summary = running.stop();
+    assert_eq!((summary.applied, summary.duplicates, summary.parked), (0, 4, 1));
+    assert_eq!(queue.take_parked()[0].data, first.pointer(2..4).encode(), "the fourth was never applied");
+}
+
 #[test]
 fn what_this_host_does_not_show_yet_goes_back_and_comes_again_in_order_while_others_go_on() {
     let (ground, share) = (Arc::new(Sqlite::new()), share::ground());
