@@ -5,8 +5,9 @@
 #   scripts/lab/suite.sh power                       only the power cuts
 #   scripts/lab/suite.sh measure [appends|polling|visibility]   no tests: the figures of docs/filesystem.md, as tables
 #
-# Builds the image (unless it is cached) and the programs, starts a private broker on this host, and boots the guest: once for
-# all promises but those about power cuts, and twice for each of these. With options only the first.
+# Builds the image (unless it is cached) and the programs, starts a private broker on this host, and boots guests: one for the promises that
+# disturb nobody and one beside it for those that stop the server or cut off hosts, since both mostly wait; and two for each power cut.
+# With options one guest for the tests that they choose, and no power cut.
 # shellcheck disable=SC2317 # clean_up is called by the trap
 set -euo pipefail
 
@@ -14,9 +15,14 @@ here=$(dirname "$(realpath "$0")")
 readonly here scripts=${here%/*} suite_seconds=2700 power_seconds=300
 cd "$scripts/.."
 
+alone=
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/zoutbox-lab-suite.XXXXXXXX")
 clean_up() {
     local status=$?
+    if [[ -n $alone ]]; then
+        kill "$alone" 2>/dev/null || true
+        wait "$alone" || true
+    fi
     if [[ -d $work/broker ]]; then "$scripts/broker.sh" stop "$work/broker" || true; fi
     rm -rf "$work"
     exit "$status"
@@ -58,12 +64,28 @@ workspace_tests() {
     [[ -n $(ls "$work/lab/workspace-tests") ]] || { printf 'suite.sh: cargo built no tests\n' >&2; exit 1; }
 }
 
-promises() {
-    local url
+start_broker() {
     mkdir "$work/broker"
     "$scripts/broker.sh" install
     url=$("$scripts/broker.sh" start "$work/broker")
+}
+
+promises() {
     "$scripts/lab.sh" run "${additions[@]}" --broker "${url##*:}" --limit "$suite_seconds" -- /lab/zoutbox-lab suite "$@"
+}
+
+# In the background; its output is shown when it has ended.
+start_alone() {
+    exec "$scripts/lab.sh" run "${additions[@]}" --broker "${url##*:}" --limit "$suite_seconds" -- /lab/zoutbox-lab suite alone
+}
+
+join_alone() {
+    local status=0
+    say "what stops the server or cuts off hosts, one after the other, in a guest of its own"
+    wait "$alone" || status=$?
+    alone=
+    cat "$work/alone"
+    return "$status"
 }
 
 measure() {
@@ -92,11 +114,18 @@ if [[ ${1:-} == measure ]]; then
 fi
 build
 failed=0
-if [[ ${1:-} != power ]]; then
+if (($# == 0)); then
+    start_broker
+    start_alone >"$work/alone" 2>&1 &
+    alone=$!
+    promises side || failed=1
+elif [[ $1 != power ]]; then
+    start_broker
     promises "$@" || failed=1
 fi
 if [[ ${1:-power} == power ]]; then
     power_cut kept standard all || failed=1
     power_cut ignored disabled some || failed=1
 fi
+if [[ -n $alone ]]; then join_alone || failed=1; fi
 exit "$failed"

@@ -25,7 +25,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use zoutbox_format::limits::MAX_POINTED;
-use zoutbox_format::{PayloadReference, Pointer, ShareId};
+use zoutbox_format::{PayloadReference, Pointer, ShareId, message};
 use zoutbox_storage::System;
 
 use crate::inbox::Identity;
@@ -129,7 +129,7 @@ impl Resolver {
                 return Err(ResolveError::OtherShare { found, ours });
             }
             (Some(share), _) | (None, Some(share)) => share,
-            (None, None) => return Err(wrong(format!("header {} is missing", claims::SHARE))),
+            (None, None) => return Err(wrong(format!("header {} is missing", message::SHARE))),
         };
         match claims.pointed {
             Some(count) => self.pointed(share, &claims, count, &message.body),
@@ -138,7 +138,7 @@ impl Resolver {
     }
 
     fn inline(&self, identity: Identity, message: Message) -> Result<Records, ResolveError> {
-        for name in [claims::KEY, claims::ID] {
+        for name in [message::KEY, message::ID] {
             claims::text(&message, name)?;
         }
         let large = large_payload(&identity, &message)?;

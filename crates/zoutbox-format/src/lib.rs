@@ -11,6 +11,7 @@ pub mod identity;
 pub mod layout;
 pub mod limits;
 pub mod marker;
+pub mod message;
 pub mod outline;
 pub mod payload;
 pub mod pointer;

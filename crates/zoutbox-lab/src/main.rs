@@ -33,8 +33,12 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Conclusion, Trial};
 
+/// How many tests run side by side.
+const SIDES: usize = 3;
+
 const USAGE: &str = "\
-zoutbox-lab suite [TEST OPTIONS]          every promise but those about power cuts; options as of `cargo test -- --help`
+zoutbox-lab suite [side|alone] [TEST OPTIONS]  every promise but those about power cuts, those that can be kept side by side before those that
+                                          can't, or one of both alone; options as of `cargo test -- --help`
 zoutbox-lab power append                  appends until the power is cut, and prints what was acknowledged
 zoutbox-lab power check PRINTED [all|some]  after a restart: is all of it there, or is some of it lost, as expected?
 zoutbox-lab measure [appends|polling|visibility]  figures for the docs, as tables";
@@ -43,6 +47,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
+        ["suite", "side", ..] => conclude(&arguments[1..], SIDES, scenarios::side_by_side()).exit_code(),
+        ["suite", "alone", ..] => run(&arguments[1..], scenarios::one_by_one()),
         ["suite", ..] => suite(&arguments),
         ["power", "append"] => power::append(),
         ["power", "check", printed] => run(&[], power::check(printed, false)),
@@ -60,7 +66,7 @@ fn main() -> ExitCode {
 
 /// What leaves server and hosts alone runs side by side, since most of it waits; then the rest, one after the other.
 fn suite(arguments: &[String]) -> ExitCode {
-    let first = conclude(arguments, 3, scenarios::side_by_side());
+    let first = conclude(arguments, SIDES, scenarios::side_by_side());
     let second = conclude(arguments, 1, scenarios::one_by_one());
     (if first.has_failed() { first } else { second }).exit_code()
 }

@@ -106,7 +106,11 @@ impl Ground {
 
     /// What `zoutbox status` says of each writer.
     pub(crate) fn status(&self) -> Vec<Lane> {
-        let said = zoutbox().args(["status", "--json", "--patience", "60", "--root"]).arg(&self.root).output().unwrap();
+        let said = zoutbox()
+            .args(["status", "--json", "--patience", "60", "--root"])
+            .arg(&self.root)
+            .output()
+            .unwrap();
         assert!(said.status.success(), "{said:?}");
         let status: Value = serde_json::from_slice(&said.stdout).unwrap();
         let number = |lane: &Value, name: &str| lane[name].as_u64().unwrap_or_else(|| panic!("{lane}"));

@@ -3,7 +3,7 @@
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use zoutbox_format::pointer::POINTER_CONTENT_TYPE;
-use zoutbox_format::{Pointer, RecordId, SegmentId};
+use zoutbox_format::{Pointer, RecordId, SegmentId, message};
 
 use crate::message::{HeaderValue, Message};
 use crate::resolver::Resolved;
@@ -113,13 +113,13 @@ impl Delivered {
                 table.insert(name, text(value));
             }
         }
-        table.insert("zoutbox-share".into(), text(&record.identity.share.to_string()));
-        table.insert("zoutbox-writer".into(), text(id.writer.as_str()));
-        table.insert("zoutbox-epoch".into(), integer(id.epoch.get()));
-        table.insert("zoutbox-seq".into(), integer(id.sequence.get()));
-        table.insert("zoutbox-timestamp-ms".into(), integer(record.timestamp_ms));
-        table.insert("zoutbox-pointer".into(), integer(1));
-        for (name, value) in [("zoutbox-key", record.key), ("zoutbox-id", record.id)] {
+        table.insert(message::SHARE.into(), text(&record.identity.share.to_string()));
+        table.insert(message::WRITER.into(), text(id.writer.as_str()));
+        table.insert(message::EPOCH.into(), integer(id.epoch.get()));
+        table.insert(message::SEQUENCE.into(), integer(id.sequence.get()));
+        table.insert(message::TIMESTAMP_MS.into(), integer(record.timestamp_ms));
+        table.insert(message::POINTER.into(), integer(1));
+        for (name, value) in [(message::KEY, record.key), (message::ID, record.id)] {
             if let Some(value) = value {
                 table.insert(name.into(), text(value));
             }

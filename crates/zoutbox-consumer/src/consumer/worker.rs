@@ -7,6 +7,8 @@
 //!
 //! Nothing here is lost when the connection is: what was not acknowledged comes again, and what was applied is then a duplicate.
 
+mod aside;
+
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -15,7 +17,6 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
-use zoutbox_format::SegmentId;
 use zoutbox_storage::{Clock, ErrorKind, System};
 
 use super::decide::{Attempts, Failed, Policy, Then};
@@ -24,7 +25,7 @@ use super::message::{Delivered, Outgoing, one_line};
 use super::observer::{Telling, Told};
 use super::{ConsumerError, ConsumerOptions, HandlerError, Summary};
 use crate::inbox::{Applied, ApplyError, Head, Identity, Inbox, InboxError, Opened, OrderKey, Store, Turn};
-use crate::resolver::{Payload, Records, ResolveError, Resolved, Resolver};
+use crate::resolver::{Records, ResolveError, Resolved, Resolver};
 
 /// A reason in a row or a log.
 const MOST_REASON: usize = 512;
@@ -298,26 +299,6 @@ where
         }
     }
 
-    /// What it leads to is removed once it was applied: a broker that crashed may have lost the acknowledgement, and a relay may have
-    /// published it again. Then it is a duplicate, as it would be if it were still there to be read.
-    fn gone(&mut self, delivered: &Delivered, reason: &str) -> Done {
-        let share = self.parts.resolver.share();
-        let pointer = delivered.pointer().filter(|pointer| Some(pointer.share) == share);
-        let mut attempts = Attempts::default();
-        while let Some(pointer) = &pointer {
-            let first = Identity::new(pointer.share, pointer.first());
-            match self.parts.inbox.has_applied(&first, pointer.count) {
-                Ok(true) => {
-                    self.summary.duplicates += u64::from(pointer.count);
-                    return Ok(());
-                }
-                Ok(false) => break,
-                Err(error) => self.database(&mut attempts, error, "looking for what was applied")?,
-            }
-        }
-        self.set_aside_whole(delivered, reason)
-    }
-
     fn records(&mut self, delivered: &Delivered, records: &Records) -> Done {
         if records.len() > 1 && self.parts.options.together {
             match self.all_at_once(records) {
@@ -327,19 +308,6 @@ where
             }
         }
         for record in records.iter() {
-            self.still(delivered.link)?;
-            self.record(delivered, &record, records.len())?;
-        }
-        Ok(())
-    }
-
-    /// The effects of these may be committed, and nothing is marked: running them again could double them. A person decides.
-    fn unknown(&mut self, delivered: &Delivered, records: &Records, ran: usize, reason: &str) -> Done {
-        for record in records.iter().take(ran) {
-            let key = OrderKey::of(record.key, &record.identity.record, self.parts.options.unkeyed);
-            self.park(delivered, &record, (records.len(), &key), reason)?;
-        }
-        for record in records.iter().skip(ran) {
             self.still(delivered.link)?;
             self.record(delivered, &record, records.len())?;
         }
@@ -427,91 +395,6 @@ where
             self.parked = self.parked.saturating_sub(1);
             let (writer, segment) = (identity.record.writer.clone(), head.segment());
             self.parts.telling.tell(Told::Unparked { writer, segment });
-        }
-    }
-
-    /// Sets one record aside: its message first, then the row that holds back what is behind it.
-    fn park(
-        &mut self,
-        delivered: &Delivered,
-        record: &Resolved<'_>,
-        (of, key): (usize, &OrderKey),
-        reason: &str,
-    ) -> Done {
-        let identity = &record.identity;
-        let reason = one_line(reason, MOST_REASON);
-        let most = self.parts.options.most_parked;
-        if self.parked >= most {
-            let (parked, record) = (self.parked, identity.to_string());
-            return Err(Leave::Failed(ConsumerError::TooManyParked { parked, most, record, reason }));
-        }
-        let outgoing = delivered.single(record, of, &reason);
-        self.set_aside(delivered, outgoing, &identity.record.to_string())?;
-        tracing::warn!("{} is parked: {reason}", identity.record);
-        let segment = self.lies_in(delivered, record)?;
-        let mut attempts = Attempts::default();
-        let new = loop {
-            match self.parts.inbox.park(identity, key, (segment, &reason, self.clock.now_ms())) {
-                Ok(new) => break new,
-                Err(error) if matches!(error.kind(), ErrorKind::Unknown | ErrorKind::Invalid) => {
-                    tracing::warn!("{error}: what is behind it does not wait for it");
-                    break false;
-                }
-                Err(error) => self.database(&mut attempts, error, "noting what is parked")?,
-            }
-        };
-        if new {
-            self.parked += 1;
-            self.parts.telling.tell(Told::Parked { writer: identity.record.writer.clone(), segment });
-        }
-        self.summary.parked += 1;
-        Ok(())
-    }
-
-    /// The segment that has to stay as long as the record waits: that of a pointer, and that of a record whose payload lies on the share.
-    fn lies_in(&mut self, delivered: &Delivered, record: &Resolved<'_>) -> Result<Option<SegmentId>, Leave> {
-        let large = match (&record.pointer, &record.payload) {
-            (Some(pointer), _) => return Ok(Some(pointer.segment)),
-            (None, Payload::Bytes(_)) => return Ok(None),
-            (None, Payload::Large(large)) => large,
-        };
-        let mut failures = 0_u32;
-        loop {
-            let error = match large.segment() {
-                Ok(segment) => return Ok(segment),
-                Err(error) => error,
-            };
-            failures = failures.saturating_add(1);
-            if failures == 1 {
-                tracing::error!("{}: {error}; it is tried again until it works", record.identity.record);
-            }
-            self.pause(self.policy.delay(failures), Some(delivered.link))?;
-        }
-    }
-
-    fn set_aside_whole(&mut self, delivered: &Delivered, reason: &str) -> Done {
-        let reason = one_line(reason, MOST_REASON);
-        self.set_aside(delivered, delivered.whole(&reason), &delivered.name())?;
-        tracing::warn!("{} is parked: {reason}", delivered.name());
-        self.summary.parked += 1;
-        Ok(())
-    }
-
-    /// Has something published to where things are set aside, until the broker has confirmed it.
-    fn set_aside(&mut self, delivered: &Delivered, outgoing: Outgoing, name: &str) -> Done {
-        let outgoing = Box::new(outgoing);
-        let mut failures = 0_u32;
-        loop {
-            let (reply, answer) = mpsc::sync_channel(1);
-            self.say(Said::Park { link: delivered.link, outgoing: outgoing.clone(), reply })?;
-            // Nobody answers for a connection that is gone.
-            let Ok(answer) = answer.recv() else { return Err(Leave::Lost) };
-            let Err(error) = answer else { return Ok(()) };
-            failures = failures.saturating_add(1);
-            if failures == 1 {
-                tracing::error!("{name} can't be parked: {error}; it is tried again until it works");
-            }
-            self.pause(self.policy.delay(failures), Some(delivered.link))?;
         }
     }
 

@@ -9,20 +9,12 @@
 //! ```
 
 use zoutbox_format::limits::RESERVED_HEADER_PREFIX;
+use zoutbox_format::message::{EPOCH, POINTER, SEQUENCE, SHARE, TIMESTAMP_MS, WRITER};
 use zoutbox_format::pointer::POINTER_CONTENT_TYPE;
 use zoutbox_format::{Epoch, Pointer, RecordId, Sequence, ShareId, WriterId};
 
 use super::error::ResolveError;
 use crate::message::{HeaderValue, Message};
-
-pub(super) const SHARE: &str = "zoutbox-share";
-pub(super) const WRITER: &str = "zoutbox-writer";
-pub(super) const EPOCH: &str = "zoutbox-epoch";
-pub(super) const SEQUENCE: &str = "zoutbox-seq";
-pub(super) const TIMESTAMP: &str = "zoutbox-timestamp-ms";
-pub(super) const KEY: &str = "zoutbox-key";
-pub(super) const ID: &str = "zoutbox-id";
-pub(super) const POINTER: &str = "zoutbox-pointer";
 
 /// What a message says of itself.
 #[derive(Debug, PartialEq, Eq)]
@@ -114,11 +106,11 @@ pub(super) fn integer(message: &Message, name: &'static str) -> Result<Option<i6
 
 /// When the record happened, in ms: from the property, which has only seconds, where the header is missing.
 pub(super) fn timestamp_ms(message: &Message) -> Result<u64, ResolveError> {
-    let Some(ms) = integer(message, TIMESTAMP)? else {
-        let seconds = needed(TIMESTAMP, message.timestamp_s)?;
+    let Some(ms) = integer(message, TIMESTAMP_MS)? else {
+        let seconds = needed(TIMESTAMP_MS, message.timestamp_s)?;
         return Ok(seconds.saturating_mul(1000));
     };
-    u64::try_from(ms).map_err(|_| wrong(format!("header {TIMESTAMP} is {ms}")))
+    u64::try_from(ms).map_err(|_| wrong(format!("header {TIMESTAMP_MS} is {ms}")))
 }
 
 /// Whether a header is zoutbox's, and not the application's.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use zoutbox_format::{PayloadReference, Pointer, RecordRef};
+use zoutbox_format::{PayloadReference, Pointer, RecordRef, message};
 
 use super::buffers::Lent;
 use super::claims;
@@ -119,8 +119,8 @@ impl Inline {
         Some(Resolved {
             identity: self.identity.clone(),
             topic: &message.topic,
-            key: text(claims::KEY),
-            id: text(claims::ID),
+            key: text(message::KEY),
+            id: text(message::ID),
             timestamp_ms: self.timestamp_ms,
             content_type: message.content_type.as_deref(),
             headers: message.headers.iter().filter_map(own).collect(),

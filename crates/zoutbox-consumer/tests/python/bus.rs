@@ -18,16 +18,22 @@ pub(crate) struct Bus {
 
 impl Bus {
     pub(crate) fn new(test: &str) -> Self {
+        let bus = Self::over(format!("queue-{test}"));
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let declaring = bus.channel.queue_declare(bus.queue.as_str().into(), durable, FieldTable::default());
+        bus.runtime.block_on(declaring).unwrap();
+        bus
+    }
+
+    /// A queue that somebody else declares.
+    pub(crate) fn over(queue: String) -> Self {
         let broker = Broker::shared();
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let queue = format!("queue-{test}");
         let (connection, channel) = runtime.block_on(async {
             let connection =
                 Connection::connect(broker.url(), ConnectionProperties::default()).await.unwrap();
             let channel = connection.create_channel().await.unwrap();
             channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-            let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-            channel.queue_declare(queue.as_str().into(), durable, FieldTable::default()).await.unwrap();
             (connection, channel)
         });
         Self { queue, channel, _connection: connection, runtime }
@@ -83,6 +89,13 @@ impl Bus {
             }
             all
         })
+    }
+
+    /// How many messages could be delivered now, as the queue itself says.
+    pub(crate) fn ready(&self) -> u32 {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let asking = self.channel.queue_declare(self.queue.as_str().into(), passive, FieldTable::default());
+        self.runtime.block_on(asking).unwrap().message_count()
     }
 
     /// How many messages are in the queue, delivered and not acknowledged ones included.

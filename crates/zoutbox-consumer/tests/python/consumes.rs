@@ -1,11 +1,12 @@
 //! Every kind of message is consumed, once, whatever is delivered twice and whoever is killed.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use zoutbox_consumer::{HeaderValue, Message};
 use zoutbox_format::{Hour, PayloadName, PayloadReference, Progress, Record};
-use zoutbox_test_support::wait_until;
+use zoutbox_test_support::{binary, wait_until};
 
 use crate::bus::Bus;
 use crate::ground::{Ground, TIME, carry, ground, point_at, segment_id, varied, writer_id};
@@ -72,6 +73,51 @@ fn inline_pointers_batches_and_large_payloads_are_consumed_once_each() {
     let mut consumer = Consumer::start(&ground, &bus, "python");
     consumer.has(expected.len());
     consumer.is_done(&bus);
+    assert_eq!(consumer.received(), expected);
+    assert_eq!(bus.parked(), []);
+}
+
+/// Nothing made by hand: the real writer appends, and the real relay publishes each topic as it is told to.
+#[test]
+fn what_the_real_relay_publishes_is_consumed_once_each_whatever_the_mode() {
+    let (ground, bus) = (ground(), Bus::over("queue-real-relay".to_owned()));
+    let writer = ground.writer("orders");
+    let record = |index: usize| {
+        let topic = ["a.inline", "b.pointer", "c.batch"][index / 100 % 3];
+        Record::new(topic, format!("payload {index}"))
+            .key("k")
+            .header("h", index.to_string())
+            .timestamp_ms(TIME)
+    };
+    let mut records: Vec<_> = (0..900).map(record).collect();
+    let mut tickets: Vec<_> = records.iter().map(|record| writer.append(record).unwrap()).collect();
+    for topic in ["a.inline", "b.pointer", "c.batch"] {
+        let empty = Record::new(topic, "").key("k").timestamp_ms(TIME);
+        let payload: Vec<u8> = (0..=250).cycle().take(1_500_000).collect();
+        tickets.push(writer.append_payload(&empty, &*payload).unwrap());
+        records.push(Record { payload, ..empty });
+    }
+    for ticket in tickets {
+        ticket.wait().unwrap();
+    }
+    writer.close().unwrap();
+    let relayed = Command::new(binary("zoutbox-relay"))
+        .arg("--root")
+        .arg(&*ground.root)
+        .args(["--amqp", Bus::url(), "--exchange", "real-relay", "--declare-exchange", "topic"])
+        .args(["--declare-queue", &bus.queue, "--once"])
+        .args(["--publish", "a.#=inline", "--publish", "b.#=pointer", "--publish", "c.#=pointer-batch"])
+        .output()
+        .unwrap();
+    assert!(relayed.status.success(), "{}", String::from_utf8_lossy(&relayed.stderr));
+    let messages = bus.ready();
+    assert!((606..=640).contains(&messages), "{messages}: 602, and few for the 301 in batches");
+    let mut consumer = Consumer::start(&ground, &bus, "python");
+    consumer.has(records.len());
+    consumer.is_done(&bus);
+    let id = |index: usize| format!("orders/1/{}", index + 1);
+    let expected: Vec<_> =
+        records.iter().enumerate().map(|(index, record)| noted(id(index), &record.topic, record)).collect();
     assert_eq!(consumer.received(), expected);
     assert_eq!(bus.parked(), []);
 }

@@ -140,6 +140,22 @@ fn traps_on_the_share_and_what_is_gone() {
     assert_set_aside("traps", &ground, cases);
 }
 
+/// The commit failed, so nobody was told that it is durable; its writer went on in a later segment.
+#[test]
+fn what_leads_to_a_commit_that_failed_holds_up_nothing_behind_it() {
+    let ground = ground();
+    let failed = ground.draft("orders", 1, 1).records(&varied(3));
+    let mut kept = failed.clone();
+    kept.bytes.truncate(failed.offsets[2] + 5);
+    ground.lay(&kept, false);
+    ground.lay(&ground.draft("orders", 1, 3).records(&varied(1)), false);
+    let cases = vec![
+        (carry(&failed.pointer(2..3)), "has ended, without these bytes"),
+        (carry(&failed.pointer(1..3)), "has ended, without these bytes"),
+    ];
+    assert_set_aside("failed-commit", &ground, cases);
+}
+
 #[test]
 fn large_payloads_that_are_not_what_their_records_say() {
     let ground = ground();

@@ -76,15 +76,14 @@ fn registrations_are_read_and_what_is_none_says_why() {
 
 #[test]
 fn the_first_ones_by_name_are_read_and_the_others_counted() {
-    for log in Log::all() {
-        let bytes = progress(&log).encode();
-        for number in 0..MAX_CONSUMERS + 3 {
-            put(&log, &format!("c-{number:05}"), &bytes);
-        }
-        let found = read(&log);
-        assert_eq!((found.consumers.len(), found.omitted), (MAX_CONSUMERS, 3));
-        assert_eq!(found.consumers.last().expect("many").name, format!("c-{:05}", MAX_CONSUMERS - 1));
+    let log = Log::all().next().expect("a directory");
+    let bytes = progress(&log).encode();
+    for number in 0..MAX_CONSUMERS + 3 {
+        put(&log, &format!("c-{number:05}"), &bytes);
     }
+    let found = read(&log);
+    assert_eq!((found.consumers.len(), found.omitted), (MAX_CONSUMERS, 3));
+    assert_eq!(found.consumers.last().expect("many").name, format!("c-{:05}", MAX_CONSUMERS - 1));
 }
 
 #[test]

@@ -107,7 +107,9 @@ async fn look(delivery: &Delivery, resolver: &mut Resolver, check: &mut Check) {
         }
         match record.payload {
             Payload::Bytes(payload) => check.record(id, payload, delivery.redelivered),
-            Payload::Large(_) => check.unresolved(&format!("{id} has a payload of its own file: no journal has such")),
+            Payload::Large(_) => {
+                check.unresolved(&format!("{id} has a payload of its own file: no journal has such"));
+            }
         }
     }
 }

@@ -32,7 +32,8 @@ pub(crate) fn message(delivery: &Delivery) -> Message {
 /// How many bytes of AMQP are this message's own: its body, its properties and headers, and its routing key. The frames around them come
 /// on top, and so does what the broker keeps for itself.
 pub(crate) fn size(delivery: &Delivery) -> u64 {
-    let length = delivery.data.len() + properties(&delivery.properties) + 1 + delivery.routing_key.as_str().len();
+    let length =
+        delivery.data.len() + properties(&delivery.properties) + 1 + delivery.routing_key.as_str().len();
     length as u64
 }
 

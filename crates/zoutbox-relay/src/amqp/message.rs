@@ -19,8 +19,8 @@
 use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
-use zoutbox_format::RecordRef;
 use zoutbox_format::pointer::POINTER_CONTENT_TYPE;
+use zoutbox_format::{RecordRef, message};
 use zoutbox_relay_core::Run;
 
 use crate::publisher::{Content, Outgoing, Undeliverable};
@@ -57,7 +57,7 @@ impl Message {
             }
             None => FieldTable::default(),
         };
-        headers.insert("zoutbox-pointer".into(), integer(run.count.into()));
+        headers.insert(message::POINTER.into(), integer(run.count.into()));
         let properties = properties(outgoing, run.timestamp_ms, Some(POINTER_CONTENT_TYPE), headers)?;
         let pointer = run.pointer(outgoing.share, outgoing.id.writer.clone());
         Ok(Self { routing_key: short(&*run.topic)?, properties, payload: pointer.encode().into() })
@@ -75,10 +75,10 @@ fn own_headers<'a>(
         table.insert(short(name)?, text(value));
     }
     if let Some(key) = key {
-        table.insert("zoutbox-key".into(), text(key));
+        table.insert(message::KEY.into(), text(key));
     }
     if let Some(application_id) = application_id {
-        table.insert("zoutbox-id".into(), text(application_id));
+        table.insert(message::ID.into(), text(application_id));
     }
     Ok(table)
 }
@@ -91,11 +91,11 @@ fn properties(
     mut headers: FieldTable,
 ) -> Result<BasicProperties, Undeliverable> {
     let Outgoing { share, id, .. } = outgoing;
-    headers.insert("zoutbox-share".into(), text(&share.to_string()));
-    headers.insert("zoutbox-writer".into(), text(id.writer.as_str()));
-    headers.insert("zoutbox-epoch".into(), integer(id.epoch.get()));
-    headers.insert("zoutbox-seq".into(), integer(id.sequence.get()));
-    headers.insert("zoutbox-timestamp-ms".into(), integer(timestamp_ms));
+    headers.insert(message::SHARE.into(), text(&share.to_string()));
+    headers.insert(message::WRITER.into(), text(id.writer.as_str()));
+    headers.insert(message::EPOCH.into(), integer(id.epoch.get()));
+    headers.insert(message::SEQUENCE.into(), integer(id.sequence.get()));
+    headers.insert(message::TIMESTAMP_MS.into(), integer(timestamp_ms));
     let properties = BasicProperties::default()
         .with_message_id(short(id.to_string())?)
         .with_delivery_mode(2)
