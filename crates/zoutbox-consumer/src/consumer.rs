@@ -25,6 +25,7 @@
 //! | this host does not show yet what the message leads to | it and later ones of its writer wait, others go on; after [`ConsumerOptions::not_yet_limit`] back to the broker |
 //! | what it leads to was removed, and all its records were applied before | acknowledged: a duplicate |
 //! | what it leads to was removed or is damaged; it is forged, truncated, foreign | parked whole, as it came |
+//! | it is a pointer, and this consumer was given no share | the same message again, for ever, loudly: it is the configuration that is wrong, or somebody else publishes to the queue |
 //! | the share can't be read | the same message again, for ever |
 //! | the connection breaks, the broker restarts | a new connection; what was not acknowledged comes again |
 //! | the handler panics | ends with [`ConsumerError::Thread`] |
