@@ -57,12 +57,14 @@ impl BareArgs {
 
 /// Publishes, says so, and stays until standard input ends: until then the parent can read what this process has used.
 pub(crate) fn run(args: &BareArgs) -> Result<()> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(publish_all(args))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // Kept, so that its bytes are still counted among the broker's connections.
+    let _connection = runtime.block_on(publish_all(args))?;
     party::tell(DONE)?;
     party::await_end()
 }
 
-async fn publish_all(args: &BareArgs) -> Result<()> {
+async fn publish_all(args: &BareArgs) -> Result<Connection> {
     let mut payload = crate::payload(args.record_bytes);
     stamp(&mut payload, 0);
     let connection = Connection::connect(&args.amqp, ConnectionProperties::default()).await?;
@@ -82,7 +84,7 @@ async fn publish_all(args: &BareArgs) -> Result<()> {
     while !in_flight.is_empty() {
         take_confirmed(&mut in_flight).await?;
     }
-    Ok(())
+    Ok(connection)
 }
 
 async fn publish(channel: &Channel, sequence: u64, payload: &[u8]) -> Result<PublisherConfirm> {
