@@ -65,7 +65,7 @@ fn a_checkpoint_that_is_damaged_or_foreign_is_never_used() {
 fn a_change_by_this_host_is_hinted_with_its_writer_and_reading_is_not() {
     for log in Log::all() {
         let (sender, hints) = mpsc::channel();
-        let _watcher = Watcher::new(&log.share, move |hint| drop(sender.send(hint))).expect("watchable");
+        let _watcher = Watcher::new(&log.system, &log.share, move |hint| drop(sender.send(hint))).expect("watchable");
         let long = Duration::from_secs(20);
         let path = log.put(&log.segment(1, 1, None).commits(&[1]), false);
         assert_eq!(hints.recv_timeout(long), Ok(Hint::Writer(log.writer.clone())));
