@@ -63,14 +63,16 @@ impl Users {
 }
 
 fn find_group(text: &str) -> Result<Gid, Failure> {
-    let unknown = || Failure::new(Exit::Usage, format!("--group: there is no group '{}'", text.escape_debug()));
+    let unknown =
+        || Failure::new(Exit::Usage, format!("--group: there is no group '{}'", text.escape_debug()));
     let named = Group::from_name(text).ok().flatten().map(|group| group.gid);
     named.or_else(|| text.parse().ok().map(Gid::from_raw)).ok_or_else(unknown)
 }
 
 /// A user, and its own group. A number need not be anybody's; then its group has the same one.
 fn find_user(text: &str) -> Result<(Uid, Gid), Failure> {
-    let unknown = || Failure::new(Exit::Usage, format!("--relay: there is no user '{}'", text.escape_debug()));
+    let unknown =
+        || Failure::new(Exit::Usage, format!("--relay: there is no user '{}'", text.escape_debug()));
     if let Some(user) = User::from_name(text).ok().flatten() {
         return Ok((user.uid, user.gid));
     }

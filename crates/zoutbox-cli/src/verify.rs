@@ -35,7 +35,11 @@ pub(crate) fn run(system: &System, arguments: &VerifyArguments) -> Result<Exit, 
     }
     if found.omitted > 0 {
         let directory = verify.share.layout.writers();
-        verify.report.note(format!("{} more entries of {} are no writer's directory", found.omitted, directory.display()))?;
+        verify.report.note(format!(
+            "{} more entries of {} are no writer's directory",
+            found.omitted,
+            directory.display()
+        ))?;
     }
     verify.lease()?;
     for writer in &found.writers {

@@ -17,6 +17,7 @@
 //! torn tail. But a frame of a *later* commit behind the hole proves that everything in front of that commit had been
 //! synced, so the hole is damage to acknowledged records. Frames carry their index in their commit for just this.
 
+use crate::bytes::u32_at;
 use crate::frame::{FRAME_HEADER_LENGTH, FRAME_MAGIC, Frame, FrameKind, InvalidFrame, Parsed, Seal, parse};
 use crate::header::{CrcSeed, SegmentHeader};
 use crate::identity::Sequence;
@@ -353,6 +354,8 @@ impl<'a> Search<'a> {
         loop {
             let bytes = self.bytes(source, at, needed)?;
             let short = bytes.len() < needed;
+            // The window may have had all of a frame already: then its CRC was computed at once.
+            let cost = needed.max(announced(bytes).min(bytes.len()));
             match parse(bytes, scanner.seed) {
                 Parsed::Partial { needed: more } if !short => {
                     needed = more;
@@ -371,7 +374,7 @@ impl<'a> Search<'a> {
                 _ => {}
             }
             // Also a sound one that can't lie here: whoever forges frames can forge them one in the other.
-            self.checked = self.checked.saturating_add(needed as u64);
+            self.checked = self.checked.saturating_add(cost as u64);
             return Ok(None);
         }
     }
@@ -390,6 +393,12 @@ impl<'a> Search<'a> {
         let skip = usize::try_from(at - self.window_offset).unwrap_or(usize::MAX);
         Ok(self.window.get(skip..).unwrap_or_default())
     }
+}
+
+/// How long the frame is that starts here, if it is one; 0 if its length can't be.
+fn announced(bytes: &[u8]) -> usize {
+    let length = u32_at(bytes, 8).and_then(|length| usize::try_from(length).ok());
+    length.filter(|length| *length <= MAX_BODY).map_or(0, |length| FRAME_HEADER_LENGTH + length)
 }
 
 /// Reads until `buffer` is full or the source ends.

@@ -375,7 +375,9 @@ mod tests {
         const FRAMES: usize = 20;
         let seed = u32::from_le_bytes(header().encode()[156..].try_into().expect("four bytes"));
         let body = 16 * 1024 * 1024;
-        let mut bytes = [header().encode().to_vec(), vec![0xEE; 40], vec![7; FRAMES * FRAME_HEADER_LENGTH + body]].concat();
+        let mut bytes =
+            [header().encode().to_vec(), vec![0xEE; 40], vec![7; FRAMES * FRAME_HEADER_LENGTH + body]]
+                .concat();
         let end = bytes.len();
         // From the innermost to the outermost: each one's CRC covers those in it.
         for frame in (0..FRAMES).rev() {
@@ -411,7 +413,9 @@ mod tests {
         let mut scanner = Scanner::from_start(&header);
         let looks = (0..3).map(|_| scanner.classify_gap(&source, true));
         let looks: Vec<_> = looks.map(|gap| gap.expect("a slice")).collect();
-        assert!(matches!(looks[..], [Gap::Damaged { .. }, again, last] if again == looks[0] && last == again));
+        assert!(
+            matches!(looks[..], [Gap::Damaged { .. }, again, last] if again == looks[0] && last == again)
+        );
         source.1.set(0);
         let mut passed = 0;
         while let Ok(Gap::Damaged { resume_offset, resume_sequence }) = scanner.classify_gap(&source, true) {

@@ -35,7 +35,11 @@ pub fn ring(bytes: &[u8]) -> Vec<u8> {
     mended(bytes, RING_LENGTH)
 }
 
+/// Nothing, if they have another length: then they are refused before anybody looks at a CRC.
 fn mended(bytes: &[u8], length: usize) -> Vec<u8> {
+    if bytes.len() != length {
+        return Vec::new();
+    }
     let mut bytes = bytes.to_vec();
     mend(&mut bytes, 0, length);
     bytes
@@ -56,7 +60,8 @@ fn find(bytes: &[u8], from: usize) -> Option<usize> {
 
 /// Mends the frame at `at`, if all of it is there; returns where it ends.
 fn mend_frame(bytes: &mut [u8], at: usize, seed: u32) -> Option<usize> {
-    let length = bytes.get(at + 8..at + 12).and_then(|field| field.try_into().ok()).map(u32::from_le_bytes)?;
+    let length =
+        bytes.get(at + 8..at + 12).and_then(|field| field.try_into().ok()).map(u32::from_le_bytes)?;
     let end = at.checked_add(FRAME_HEADER_LENGTH)?.checked_add(usize::try_from(length).ok()?)?;
     let frame = bytes.get_mut(at..end)?;
     let (header, body) = frame.split_at_mut(FRAME_HEADER_LENGTH);
@@ -67,6 +72,8 @@ fn mend_frame(bytes: &mut [u8], at: usize, seed: u32) -> Option<usize> {
 
 fn crc32(seed: u32, parts: &[&[u8]]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(seed);
-    parts.iter().for_each(|part| hasher.update(part));
+    for part in parts {
+        hasher.update(part);
+    }
     hasher.finalize()
 }

@@ -97,6 +97,10 @@ impl Target {
             Self::Config => targets::config::check(bytes),
         });
         let allowed = bytes.len() * each + fixed;
-        assert!(held <= allowed, "{self:?} held {held} bytes for {} of input, {allowed} allowed", bytes.len());
+        assert!(
+            held <= allowed,
+            "{self:?} held {held} bytes for {} of input, {allowed} allowed",
+            bytes.len()
+        );
     }
 }

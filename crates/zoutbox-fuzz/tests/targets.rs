@@ -38,7 +38,8 @@ mod tests {
 
     /// The bytes of all files right below a directory, in the order of their names.
     fn files(directory: &Path) -> Vec<Vec<u8>> {
-        let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+        let entries =
+            fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
         let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
         paths.sort();
         paths.iter().map(|path| fs::read(path).expect("a file")).collect()
@@ -68,7 +69,10 @@ mod tests {
 
     fn change(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Change> {
         let place = any::<Index>;
-        let number = prop_oneof![any::<u64>(), select(vec![0, 1, 0x7F, 0xFF, 0xFFFF, 16_908_288, u64::from(u32::MAX), u64::MAX])];
+        let number = prop_oneof![
+            any::<u64>(),
+            select(vec![0, 1, 0x7F, 0xFF, 0xFFFF, 16_908_288, u64::from(u32::MAX), u64::MAX])
+        ];
         prop_oneof![
             4 => (place(), 1_u8..).prop_map(|(at, bits)| Change::Flip(at, bits)),
             2 => (place(), number, select(vec![1_usize, 2, 4, 8])).prop_map(|(at, n, width)| Change::Number(at, n, width)),
@@ -120,18 +124,26 @@ mod tests {
     fn on_everything(target: Target) {
         let _alone = alone();
         let seeds = seeds(target);
-        seeds.iter().for_each(|bytes| target.check(bytes));
+        for bytes in &seeds {
+            target.check(bytes);
+        }
         let random = vec(any::<u8>(), 0..2000);
-        runner().run(&random, |bytes| {
-            target.check(&bytes);
-            Ok(())
-        }).expect("random bytes");
+        runner()
+            .run(&random, |bytes| {
+                target.check(&bytes);
+                Ok(())
+            })
+            .expect("random bytes");
         let harmed = (select(seeds.clone()), vec(change(seeds), 1..5));
-        runner().run(&harmed, |(mut bytes, changes)| {
-            changes.iter().for_each(|change| changed(&mut bytes, change));
-            target.check(&bytes);
-            Ok(())
-        }).expect("fixtures that something happened to");
+        runner()
+            .run(&harmed, |(mut bytes, changes)| {
+                for change in &changes {
+                    changed(&mut bytes, change);
+                }
+                target.check(&bytes);
+                Ok(())
+            })
+            .expect("fixtures that something happened to");
     }
 
     #[test]
@@ -183,8 +195,12 @@ mod tests {
         any(Target::Marker, |bytes| Progress::decode(bytes).is_ok());
         any(Target::Marker, |bytes| Waits::decode(bytes).is_some());
         any(Target::Doorbell, |bytes| doorbell::decode(bytes).is_some());
-        any(Target::Names, |bytes| std::str::from_utf8(bytes).is_ok_and(|t| zoutbox_format::PayloadName::parse(t).is_some()));
-        any(Target::Config, |bytes| std::str::from_utf8(bytes).is_ok_and(|t| zoutbox_relay::Options::from_toml(t).is_ok()));
+        any(Target::Names, |bytes| {
+            std::str::from_utf8(bytes).is_ok_and(|t| zoutbox_format::PayloadName::parse(t).is_some())
+        });
+        any(Target::Config, |bytes| {
+            std::str::from_utf8(bytes).is_ok_and(|t| zoutbox_relay::Options::from_toml(t).is_ok())
+        });
     }
 
     #[test]

@@ -51,7 +51,8 @@ impl Watcher {
             Ok(event) if !tells_nothing(event.kind) => {
                 for path in &event.paths {
                     let hint = hint(&roots, path);
-                    if let (EventKind::Create(CreateKind::Folder), Hint::Writer(writer)) = (event.kind, &hint) {
+                    if let (EventKind::Create(CreateKind::Folder), Hint::Writer(writer)) = (event.kind, &hint)
+                    {
                         // Not here: a watch waits for the thread that this runs on.
                         drop(newcomer.send(writer.clone()));
                     }

@@ -106,7 +106,7 @@ pub(crate) fn settle_file(file: &File, mode: u32) -> io::Result<()> {
 /// Not by chmod(2) afterwards: that takes the set-group-id bit away from whoever is not in the group. The umask belongs to the whole process,
 /// and other threads may be making files; so a thread gets one of its own.
 pub(crate) fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
-    let made = std::thread::scope(|scope| {
+    let outcome = std::thread::scope(|scope| {
         let make = || {
             // Refused by some containers; then the process's umask has to do.
             if unshare(CloneFlags::CLONE_FS).is_ok() {
@@ -116,7 +116,7 @@ pub(crate) fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
         };
         scope.spawn(make).join()
     });
-    made.unwrap_or(Err(rustix::io::Errno::AGAIN))?;
+    outcome.unwrap_or(Err(rustix::io::Errno::AGAIN))?;
     let got = std::fs::symlink_metadata(path)?.mode();
     if got & mode == mode {
         return Ok(());

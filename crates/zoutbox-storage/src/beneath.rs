@@ -34,11 +34,7 @@ pub(crate) fn open(root: &Path, relative: &Path) -> Result<File, StorageError> {
 }
 
 /// Opens the directory `relative` below `root`, for the names in it. An empty path is the root.
-pub(crate) fn directory(
-    operation: Operation,
-    root: &Path,
-    relative: &Path,
-) -> Result<OwnedFd, StorageError> {
+pub(crate) fn directory(operation: Operation, root: &Path, relative: &Path) -> Result<OwnedFd, StorageError> {
     let top = retry_on_intr(|| rustix::fs::openat(CWD, root, DIRECTORY_FLAGS, Mode::empty()))
         .map_err(|e| StorageError::io(operation, root, e.into()))?;
     if relative.as_os_str().is_empty() {
@@ -58,8 +54,10 @@ fn open_by(way: Way, root: &Path, relative: &Path) -> Result<File, StorageError>
     }
     let top = retry_on_intr(|| rustix::fs::openat(CWD, root, DIRECTORY_FLAGS, Mode::empty()))
         .map_err(|e| StorageError::io(Operation::Open, root, e.into()))?;
-    let file = File::from(way(&top, relative, file_flags())
-        .map_err(|error| explained(Operation::Open, root, relative, FileKind::File, error))?);
+    let file = File::from(
+        way(&top, relative, file_flags())
+            .map_err(|error| explained(Operation::Open, root, relative, FileKind::File, error))?,
+    );
     only_a_file(&file, &root.join(relative))?;
     Ok(file)
 }
@@ -116,7 +114,9 @@ fn explained(
         let last = names.peek().is_none();
         let Ok(metadata) = std::fs::symlink_metadata(&path) else { break };
         match file_kind(metadata.file_type()) {
-            found if last && wanted == FileKind::File && found != FileKind::File => return StorageError::NotAFile { path, found },
+            found if last && wanted == FileKind::File && found != FileKind::File => {
+                return StorageError::NotAFile { path, found };
+            }
             found if !(last && wanted == FileKind::File) && found != FileKind::Directory => {
                 return StorageError::NotADirectory { path, found };
             }

@@ -50,9 +50,7 @@ impl ConfinedDisk {
             None => Ok(Held { path: path.to_owned(), _directory: None }),
             Some((parent, Some(name))) => self.held(operation, parent, Some(name)),
             // It ends in `..`.
-            Some((_, None)) => {
-                Err(StorageError::Outside { root: self.root.clone(), path: path.to_owned() })
-            }
+            Some((_, None)) => Err(StorageError::Outside { root: self.root.clone(), path: path.to_owned() }),
         }
     }
 

@@ -180,8 +180,9 @@ pub trait Disk: Debug + Send + Sync {
     /// # Errors
     /// What open(2), fchown(2) and fchmod(2) say; that it can't be done on a disk that knows of no users.
     fn set_access(&self, path: &Path, access: Access) -> Result<(), StorageError> {
-        let _unused: Access = access;
-        Err(StorageError::io(Operation::SetAccess, path, std::io::ErrorKind::Unsupported.into()))
+        let Access { mode, .. } = access;
+        let source = std::io::Error::other(format!("no mode {mode:o}: this disk knows of no users"));
+        Err(StorageError::io(Operation::SetAccess, path, source))
     }
 
     /// Asks the server for a name's attributes; links are not followed.

@@ -52,8 +52,7 @@ fn open_with_modes(path: &Path, mode: OpenMode) -> io::Result<File> {
     let Some(wanted) = access::mode_of_parent(path).ok().and_then(access::of_file) else {
         return options(mode).open(path);
     };
-    let made = options(mode).create_new(true).open(path);
-    match made {
+    match options(mode).create_new(true).open(path) {
         // It is there already, or may not be made: whichever, the plain open tells.
         Err(_) if mode == OpenMode::ReadWriteCreate => options(mode).open(path),
         Err(error) => Err(error),

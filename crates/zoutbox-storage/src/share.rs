@@ -65,7 +65,7 @@ impl Share {
             Ok(_) | Err(StorageError::NotAShare { .. }) => {}
             Err(error) => return Err(error),
         }
-        let set = |path: &Path, access: fn(Ownership) -> Access| {
+        let set = |path: &Path, access: AccessOf| {
             ownership.map_or(Ok(()), |ownership| system.disk.set_access(path, access(ownership)))
         };
         for (directory, access) in directories(&layout) {
@@ -85,8 +85,11 @@ impl Share {
     }
 }
 
+/// Who may do what with one of them.
+type AccessOf = fn(Ownership) -> Access;
+
 /// The directories of a share, and who may do what in them; see [`crate::access`].
-fn directories(layout: &Layout) -> [(PathBuf, fn(Ownership) -> Access); 7] {
+fn directories(layout: &Layout) -> [(PathBuf, AccessOf); 7] {
     [
         (layout.writers(), |ownership| ownership.of_relay(0o3777)),
         (layout.relay(), |ownership| ownership.of_relay(0o2751)),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::confined::ConfinedDisk;
 use crate::clock::{Clock, Entropy, RealClock, RealEntropy};
+use crate::confined::ConfinedDisk;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::StorageError;
 use crate::network::{Network, RealNetwork};

@@ -48,10 +48,11 @@ fn share() -> TestRoot {
 
 /// Runs a program for a moment: what it says by then, or until it ends by itself.
 fn said(mut command: Command) -> String {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
     let began = Instant::now();
     while child.try_wait().expect("asked").is_none() {
-        if began.elapsed() > Duration::from_millis(1500) {
+        if began.elapsed() > Duration::from_secs(2) {
             kill(Pid::from_raw(i32::try_from(child.id()).expect("small")), Signal::SIGTERM).expect("sent");
             break;
         }
@@ -75,7 +76,11 @@ fn hides(what: &str, said: &str) {
 fn everything(directory: &Path) -> String {
     let entries = fs::read_dir(directory).expect("there").map(|entry| entry.expect("an entry").path());
     let text = |path: std::path::PathBuf| {
-        if path.is_dir() { everything(&path) } else { String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()).into_owned() }
+        if path.is_dir() {
+            everything(&path)
+        } else {
+            String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()).into_owned()
+        }
     };
     entries.map(text).collect()
 }
@@ -87,7 +92,12 @@ fn no_url_however_wrong_shows_its_password_in_what_a_program_says_or_leaves_on_t
     for url in urls() {
         let consume = |more: &[&str], environment: Option<&str>| {
             let mut command = Command::new(binary("zoutbox"));
-            command.env_clear().args(["consume", "--queue", "q", "--root"]).arg(&*root).arg("--inbox").arg(&inbox);
+            command
+                .env_clear()
+                .args(["consume", "--queue", "q", "--root"])
+                .arg(&*root)
+                .arg("--inbox")
+                .arg(&inbox);
             command.args(more).envs(environment.map(|url| ("ZOUTBOX_AMQP_URL", url)));
             command
         };
@@ -141,7 +151,16 @@ fn a_password_that_was_put_into_the_wrong_place_does_not_come_back() {
         command.env_clear().args(&arguments);
         hides(&format!("{arguments:?}"), &said(command));
     }
-    for line in ["window = 'U'", "stdout = 'U'", "publish = ['U']", "retention = 'U'", "queue-type = 'U'", "amqp = ['U']", "'U' = 1", "amqp = 'U"] {
+    for line in [
+        "window = 'U'",
+        "stdout = 'U'",
+        "publish = ['U']",
+        "retention = 'U'",
+        "queue-type = 'U'",
+        "amqp = ['U']",
+        "'U' = 1",
+        "amqp = 'U",
+    ] {
         let file = root.join("relay.toml");
         fs::write(&file, line.replace('U', &url)).expect("written");
         let mut command = Command::new(binary("zoutbox-relay"));

@@ -16,6 +16,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, geteuid};
+use zoutbox_format::layout::SegmentName;
 use zoutbox_test_support::{TestRoot, binary, test_roots, wait_until};
 
 use crate::support::{LONG, Ran, run};
@@ -47,8 +48,10 @@ impl Shared {
         let open = |name| File::open(binary(name)).expect("built");
         let shared = Self { above, zoutbox: open("zoutbox"), relay: open("zoutbox-relay") };
         // With an umask that would take everything away.
-        let made = with_umask(|| run(["init", shared.path("").as_str(), "--group", "64200", "--relay", "64101"]));
-        let told = "group 64200 may append; the relay runs as 64101, group 64101, and consumers are in both groups";
+        let made =
+            with_umask(|| run(["init", shared.path("").as_str(), "--group", "64200", "--relay", "64101"]));
+        let told =
+            "group 64200 may append; the relay runs as 64101, group 64101, and consumers are in both groups";
         assert!(made.clone().good().contains(told), "{made:?}");
         shared
     }
@@ -57,7 +60,7 @@ impl Shared {
         self.above.join("share").join(below).display().to_string()
     }
 
-    fn command(&self, program: &File, user: (u32, u32)) -> Command {
+    fn command(program: &File, user: (u32, u32)) -> Command {
         let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
         command.uid(user.0).gid(user.1).current_dir("/").env_clear().stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -66,7 +69,7 @@ impl Shared {
 
     /// Appends lines as a user whose umask takes everything from everybody else.
     fn append(&self, user: (u32, u32), writer: &str, lines: &str) -> Ran {
-        let mut command = self.command(&self.zoutbox, user);
+        let mut command = Self::command(&self.zoutbox, user);
         command.args(["append", "--root", &self.path(""), "--writer", writer]).stdin(Stdio::piped());
         let mut child = with_umask(|| command.spawn().expect("started"));
         drop(child.stdin.take().expect("piped").write_all(lines.as_bytes()));
@@ -74,14 +77,14 @@ impl Shared {
     }
 
     fn append_payload(&self, user: (u32, u32), writer: &str, file: &str) -> Ran {
-        let mut command = self.command(&self.zoutbox, user);
+        let mut command = Self::command(&self.zoutbox, user);
         command.args(["append", "--root", &self.path(""), "--writer", writer, "--payload", file]);
         command.args(["--payload-threshold", "1"]);
         with_umask(|| command.output().expect("started")).into()
     }
 
     fn relay(&self, more: &[&str]) -> Relay {
-        let mut command = self.command(&self.relay, RELAY);
+        let mut command = Self::command(&self.relay, RELAY);
         let log = File::create(self.above.join("log")).expect("made");
         let out = File::create(self.above.join("out")).expect("made");
         command.args(["--root", &self.path(""), "--stdout", "--poll-max", "20ms"]).args(more);
@@ -105,7 +108,9 @@ impl Shared {
             let there = fs::symlink_metadata(&path).expect("there");
             let length = if there.is_file() { there.len() } else { 0 };
             if there.is_dir() {
-                open.extend(fs::read_dir(&path).expect("root may").map(|entry| entry.expect("an entry").path()));
+                open.extend(
+                    fs::read_dir(&path).expect("root may").map(|entry| entry.expect("an entry").path()),
+                );
             }
             found.insert(path, (there.uid(), there.gid(), there.mode() & 0o7777, length));
         }
@@ -115,7 +120,7 @@ impl Shared {
     fn segments(&self, writer: &str) -> Vec<String> {
         let entries = fs::read_dir(self.path(&format!("writers/{writer}"))).expect("there");
         let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("text"));
-        let mut names: Vec<_> = names.filter(|name| name.ends_with(".seg") || name.ends_with(".open")).collect();
+        let mut names: Vec<_> = names.filter(|name| SegmentName::parse(name).is_some()).collect();
         names.sort();
         names
     }
@@ -188,7 +193,9 @@ fn init_says_who_may_do_what_whatever_the_umask_and_says_it_again() {
     assert_eq!(found(&shared), expected);
     // What somebody changed by hand.
     fs::set_permissions(root.join("writers"), Permissions::from_mode(0o777)).expect("changed");
-    assert!(run(["init", &shared.path(""), "--group", "64200", "--relay", "64101"]).good().contains("already"));
+    assert!(
+        run(["init", &shared.path(""), "--group", "64200", "--relay", "64101"]).good().contains("already")
+    );
     assert_eq!(found(&shared), expected);
 }
 
@@ -203,12 +210,15 @@ fn producers_of_one_group_write_what_is_their_own_and_nothing_else() {
     let large = shared.above.join("large").display().to_string();
     shared.append_payload(ORDERS, "orders", &large).good();
     let relay = shared.relay(&[]);
-    relay.wait("both are confirmed", || Path::new(&shared.path("relay/checkpoints/parcels")).exists()
-        && Path::new(&shared.path("relay/checkpoints/orders")).exists());
+    relay.wait("both are confirmed", || {
+        Path::new(&shared.path("relay/checkpoints/parcels")).exists()
+            && Path::new(&shared.path("relay/checkpoints/orders")).exists()
+    });
     relay.stop();
 
     let before = shared.listing();
-    let theirs: Vec<_> = before.iter().filter(|(path, _)| path.starts_with(shared.path("writers/orders"))).collect();
+    let theirs: Vec<_> =
+        before.iter().filter(|(path, _)| path.starts_with(shared.path("writers/orders"))).collect();
     assert!(theirs.len() >= 4, "{theirs:#?}");
     for (path, (uid, gid, mode, _)) in theirs {
         let wanted = if path.is_dir() { 0o2770 } else { 0o660 };
@@ -271,7 +281,11 @@ fn a_relay_that_is_not_root_publishes_checkpoints_reclaims_archives_and_sweeps()
     }
     assert_eq!(shared.segments("orders").len(), 4);
     let payloads = |shared: &Shared| {
-        shared.listing().keys().filter(|path| path.starts_with(shared.path("payloads/orders")) && path.is_file()).count()
+        shared
+            .listing()
+            .keys()
+            .filter(|path| path.starts_with(shared.path("payloads/orders")) && path.is_file())
+            .count()
     };
     assert_eq!(payloads(&shared), 1);
     let relay = shared.relay(&["--retention", "0s"]);
@@ -323,7 +337,11 @@ fn a_group_that_would_let_producers_do_all_is_refused_and_so_is_one_that_is_not_
     let own = nix::unistd::getegid().to_string();
     assert!(run(["init", &root, "--group", &own]).complaint(64).contains("the relay's own group"));
     assert!(run(["init", &root, "--group", "no-such-group"]).complaint(64).contains("no-such-group"));
-    assert!(run(["init", &root, "--group", "64200", "--relay", "no-such-user"]).complaint(64).contains("no-such-user"));
+    assert!(
+        run(["init", &root, "--group", "64200", "--relay", "no-such-user"])
+            .complaint(64)
+            .contains("no-such-user")
+    );
     assert!(run(["init", &root, "--relay", "64101"]).complaint(64).contains("--group"));
     assert!(!Path::new(&root).join("zoutbox.json").exists());
 }

@@ -184,13 +184,13 @@ fn whatever_is_wrong_with_a_url_its_password_is_not_told() {
     ] {
         let url = url.replace("PW", SECRET);
         let error = PostgresStore::open(&url).err().unwrap_or_else(|| panic!("{url} was opened"));
-        let mut told = format!("{error} {error:?}");
+        let mut told = vec![format!("{error} {error:?}")];
         let mut source = std::error::Error::source(&error);
         while let Some(error) = source {
-            told.push_str(&format!(" {error} {error:?}"));
+            told.push(format!("{error} {error:?}"));
             source = error.source();
         }
-        assert!(!told.contains(SECRET), "{url}: the password shows: {told}");
+        assert!(!told.iter().any(|told| told.contains(SECRET)), "{url}: the password shows: {told:?}");
     }
 }
 

@@ -51,6 +51,8 @@ fn no_secret(url: &str, shown: &str) {
         .and_then(|(_, user)| user.split_once(':'))
         .map_or("", |(_, password)| password);
     let plain = secret.len() >= LONG_ENOUGH_TO_TELL && secret.bytes().all(|c| c.is_ascii_alphanumeric());
+    // What also stands elsewhere in the URL is no secret.
+    let plain = plain && url.matches(secret).count() == 1;
     let told = plain && secret.bytes().any(|c| c.is_ascii_digit()) && shown.contains(secret);
     assert!(!told, "the password of {url:?} shows: {shown}");
 }

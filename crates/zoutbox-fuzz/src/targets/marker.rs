@@ -21,7 +21,10 @@ pub(crate) fn check(bytes: &[u8]) {
 }
 
 fn lock_file(holder: &Holder) {
-    assert!(holder.doorbell.as_ref().is_none_or(can_be_rung), "{holder:?} would have writers flood a network");
+    assert!(
+        holder.doorbell.as_ref().is_none_or(can_be_rung),
+        "{holder:?} would have writers flood a network"
+    );
     let again = Holder::decode(&holder.encode());
     // The host is for people, and is written without what could break a line.
     let same = again.is_some_and(|again| Holder { host: holder.host.clone(), ..again } == *holder);

@@ -25,7 +25,7 @@ pub(crate) fn check(bytes: &[u8]) {
 
 fn look(bytes: &[u8]) {
     let mut text = String::new();
-    let Ok(_) = dump(bytes, bytes.len() as u64, &mut text);
+    assert!(dump(bytes, bytes.len() as u64, &mut text).is_ok(), "a slice can be read, and a text written");
     assert!(text.is_ascii(), "a dump is not ASCII");
     drop(text);
     let Ok(header) = SegmentHeader::decode(bytes) else { return };
@@ -70,7 +70,8 @@ fn walk(header: &SegmentHeader, bytes: &[u8], end: Option<u64>, durable: bool) {
         scanner.resume(resume_offset, resume_sequence);
     }
     let length = bytes.len() as u64;
-    let allowed = 8 * length + stops * CHUNKS_A_STOP * length.min(CHUNK) + 2 * SEARCH_ALLOWANCE.min(length * length);
+    let allowed =
+        8 * length + stops * CHUNKS_A_STOP * length.min(CHUNK) + 2 * SEARCH_ALLOWANCE.min(length * length);
     assert!(source.read() <= allowed, "{} bytes were read of {length}, with {stops} stops", source.read());
 }
 
@@ -99,4 +100,3 @@ fn record(header: &SegmentHeader, frame: &Frame<'_>) {
     // Another form of a value than the shortest is read as well.
     assert!(RecordRef::decode(&body) == Ok(record), "a record does not read back");
 }
-

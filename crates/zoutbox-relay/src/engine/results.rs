@@ -103,7 +103,9 @@ impl<P: Publisher> Engine<P> {
                     tracing::warn!("writers/{name} is no writer's directory: ignored");
                 }
                 if omitted > 0 && !self.flooded {
-                    tracing::warn!("writers/ has {omitted} more entries that are no writer's directory: ignored");
+                    tracing::warn!(
+                        "writers/ has {omitted} more entries that are no writer's directory: ignored"
+                    );
                 }
                 self.flooded = omitted > 0;
                 self.ignored = ignored;

@@ -13,10 +13,13 @@ use nix::unistd::mkfifo;
 use serde_json::Value;
 use zoutbox_format::frame::{FRAME_MAGIC, encode_data};
 use zoutbox_format::header::HEADER_LENGTH;
-use zoutbox_format::{Epoch, Hour, PayloadName, PayloadReference, Record, SegmentHeader, SegmentId, Sequence};
+use zoutbox_format::layout::SegmentName;
+use zoutbox_format::{
+    Epoch, Hour, PayloadName, PayloadReference, Record, SegmentHeader, SegmentId, Sequence,
+};
 use zoutbox_test_support::{binary, wait_until};
 
-use crate::support::{LONG, Relay, World, name};
+use crate::support::{LONG, Relay, World, list, name};
 
 const OPEN: &str = "00000000000000000001-00000000000000000001.open";
 const SEALED: &str = "00000000000000000001-00000000000000000001.seg";
@@ -61,8 +64,11 @@ fn peak(pid: u32) -> u64 {
 }
 
 fn status(world: &World) -> Value {
-    let output =
-        Command::new(binary("zoutbox")).args(["status", "--json", "--root"]).arg(world.root()).output().unwrap();
+    let output = Command::new(binary("zoutbox"))
+        .args(["status", "--json", "--root"])
+        .arg(world.root())
+        .output()
+        .unwrap();
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
@@ -84,7 +90,9 @@ fn junk(directory: &Path) {
         fs::write(directory.join(format!("junk-{number}")), "").unwrap();
     }
     let long = "x".repeat(255);
-    for name in [&b"new\nline"[..], b"..hidden", b"\xFF\xFE.seg", b"\x1b[2J", b"a;rm -rf $HOME", long.as_bytes()] {
+    for name in
+        [&b"new\nline"[..], b"..hidden", b"\xFF\xFE.seg", b"\x1b[2J", b"a;rm -rf $HOME", long.as_bytes()]
+    {
         fs::write(directory.join(std::ffi::OsStr::from_bytes(name)), "junk").unwrap();
     }
 }
@@ -125,7 +133,7 @@ fn whatever_a_writer_puts_into_its_directory_harms_its_own_lane_only() {
     world.wait_until_confirmed(&junky);
     // Grows while it is read, and never becomes a frame.
     for part in 0..64 {
-        endless.write_all_at(&[0xEE; 1 << 20], HEADER_LENGTH as u64 + (part << 20)).unwrap();
+        endless.write_all_at(&vec![0xEE; 1 << 20], HEADER_LENGTH as u64 + (part << 20)).unwrap();
         sound.append_many(1);
     }
     world.wait_until_confirmed(&sound);
@@ -178,8 +186,13 @@ fn times_from_the_far_future_and_forged_records_are_delivered_as_what_they_are_a
     let shown = status(&world);
     assert!(shown["writers"].as_array().is_some_and(|lanes| lanes.len() == 2), "{shown:#}");
     let ended = relay.stop();
-    let ids: Vec<Value> = ended.output.iter().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone()).collect();
-    assert_eq!(ids.iter().filter(|id| **id == "sound/1/1").count(), 1, "somebody else's identity was taken: {ids:?}");
+    let ids: Vec<Value> =
+        ended.output.iter().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone()).collect();
+    assert_eq!(
+        ids.iter().filter(|id| **id == "sound/1/1").count(),
+        1,
+        "somebody else's identity was taken: {ids:?}"
+    );
     assert!(ids.contains(&"forger/1/1".into()), "{ids:?}");
 }
 
@@ -203,28 +216,24 @@ fn a_directory_that_becomes_a_link_to_another_writers_costs_that_writer_nothing(
     }
     victim.append_many(5);
     victim.close();
-    let before = world.segments("victim");
-    let theirs = world.directory("thief");
-    fs::rename(&theirs, world.beside.join("taken")).unwrap();
-    // The lane is known from its checkpoint and found again as soon as there is a directory: begin with one.
-    fs::create_dir(&theirs).unwrap();
-    let mut hidden = world.directory("victim").into_os_string();
-    hidden.push(".held");
+    let before: Vec<_> = world.segments("victim").iter().map(|path| name(path)).collect();
+    // Away, so that the relay does not come to know them as what they are.
+    let (theirs, hidden) = (world.directory("thief"), world.beside.join("hidden"));
     fs::rename(world.directory("victim"), &hidden).unwrap();
+    fs::remove_dir_all(&theirs).unwrap();
+    fs::create_dir(&theirs).unwrap();
     let relay = Relay::start(world.root(), ["--stdout", "--retention", "0s", "--poll-max", "20ms"]);
     relay.wait_for_log("found writer thief");
     fs::remove_dir(&theirs).unwrap();
     symlink(&hidden, &theirs).unwrap();
-    // Removing is tried every second, and is told when it fails.
-    relay.wait_for_log("writers/thief is");
-    wait_until("a round of removals is over", LONG, || relay.log().matches("thief").count() > 1);
-    let names = |directory: &Path| {
-        let mut names: Vec<_> = crate::support::list(directory).iter().map(|path| name(path)).collect();
-        names.retain(|name| name.ends_with(".seg"));
-        names
+    let left = || {
+        let names = list(&hidden).into_iter().map(|path| name(&path));
+        names.filter(|name| SegmentName::parse(name).is_some()).collect::<Vec<_>>()
     };
-    let expected: Vec<_> = before.iter().map(|path| name(path)).collect();
-    assert_eq!(names(Path::new(&hidden)), expected, "{}", relay.log());
+    // Removing is tried every second.
+    wait_until("a removal was tried", LONG, || left() != before || relay.log().contains("can't be removed"));
+    assert_eq!(left(), before, "{}", relay.log());
+    assert!(relay.log().contains("writers/thief is a link"), "{}", relay.log());
     fs::rename(&hidden, world.directory("victim")).unwrap();
     world.wait_until_confirmed(&victim);
     let ended = relay.stop();
