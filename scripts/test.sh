@@ -6,7 +6,8 @@
 #   scripts/test.sh --help     the parts
 #
 # Needs cargo with rustfmt and clippy. RabbitMQ, PostgreSQL, a C compiler, git, python3 with pika and msgpack, and shellcheck come from
-# the distribution's packages when they are missing, by root or by sudo; whoever has them needs neither. Reads no standard input, builds in cargo's own
+# the distribution's packages when they are missing, by root or by sudo; whoever has them needs neither. cargo-deny, and cargo-fuzz where
+# there is a nightly toolchain, are built from the crate registry into target/tools when they are missing. Reads no standard input, builds in cargo's own
 # target directory, and deletes nothing there.
 #
 # The lab waits most of its time, for leases and caches to expire, so among other parts it runs beside them; what it said comes at
@@ -17,17 +18,19 @@
 set -euo pipefail
 exec </dev/null
 
-readonly default_parts=(format scripts lint docs unit integration doctests demo lab)
+readonly default_parts=(format scripts lint deny docs unit integration doctests fuzz demo lab)
 readonly all_parts=("${default_parts[@]}" bench)
 
 declare -A about=(
     [format]="cargo fmt, nothing to change"
     [scripts]="shellcheck"
     [lint]="clippy over all targets, warnings denied"
+    [deny]="cargo deny: licences, bans, duplicate versions, sources; advisories where their database can be had"
     [docs]="rustdoc, warnings denied"
     [unit]="tests inside the crates"
     [integration]="tests over real programs, disks, a private RabbitMQ and a private PostgreSQL"
     [doctests]="examples in the documentation"
+    [fuzz]="what comes from outside: libFuzzer, a minute a target, where it can be had; else proptest over the same functions"
     [demo]="the demo, and that it notices a lost delivery"
     [lab]="the promises on several hosts over real NFS on real ZFS, in an emulated machine that is built once"
     [bench]="builds and lints the benchmarks and their peers; only when asked for"
@@ -104,6 +107,21 @@ part_lint() {
     cargo clippy -p zoutbox-consumer --lib --no-default-features --locked -- -D warnings
 }
 
+part_deny() {
+    local tool database
+    tool=$(./scripts/cargo-tool.sh cargo-deny) || die "cargo-deny is missing, and can't be built here"
+    "$tool" --version
+    "$tool" --locked check licenses bans sources
+    # The database of advisories is a git repository beside the registries, which not every machine reaches.
+    if database=$("$tool" --locked fetch db 2>&1); then
+        "$tool" --locked check advisories
+        printf '\n-- licences, bans, sources and advisories were checked\n'
+    else
+        printf '%s\n' "$database" | tail -n 3
+        printf '\n-- licences, bans and sources were checked; advisories were NOT: their database is not there and can not be fetched\n'
+    fi
+}
+
 part_docs() {
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 }
@@ -130,6 +148,19 @@ part_doctests() {
 
 cargo_test() {
     cargo test --workspace --locked --no-fail-fast "$@"
+}
+
+part_fuzz() {
+    local missing
+    if missing=$(./scripts/fuzz.sh --can); then
+        ./scripts/fuzz.sh --seconds 60
+        printf '\n-- libFuzzer ran; proptest did too, with the tests\n'
+    else
+        printf '%s\n' "$missing"
+        # More of what the tests do in any case.
+        ZOUTBOX_FUZZ_CASES=5000 cargo test -p zoutbox-fuzz --test targets --locked
+        printf '\n-- proptest ran in place of libFuzzer: %s\n' "$missing"
+    fi
 }
 
 part_demo() {

@@ -55,6 +55,14 @@ pub(crate) struct InitArguments {
     /// The directory to make a share of. Made if it is not there; the one above it must be
     #[arg(value_name = "ROOT")]
     pub(crate) root: PathBuf,
+    /// For several users: only members of this group may use the share. Each may make writers, and nobody may change another's. Sets owner,
+    /// group and mode of the root and of the directories below it, also on a share that is one already. A name or a gid
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<String>,
+    /// The user that the relay runs as, and that owns the share; its own group is that of the consumers, too, and no producer's. Another
+    /// one than the present user takes root to set. A name or a uid [default: the present user]
+    #[arg(long, value_name = "USER", requires = "group")]
+    pub(crate) relay: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -29,7 +29,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use zoutbox_storage::System;
+use zoutbox_storage::{System, redacted};
 
 use cli::{Cli, Command};
 use exit::{Exit, Failure};
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
 /// One line on standard error.
 pub(crate) fn complain(message: &str) {
     // If nobody listens any more, the exit code still tells.
-    drop(writeln!(std::io::stderr(), "zoutbox: {}", message.replace('\n', " ")));
+    drop(writeln!(std::io::stderr(), "zoutbox: {}", redacted(&message.replace('\n', " "))));
 }
 
 /// Help and version as clap prints them; everything else it says in one line.

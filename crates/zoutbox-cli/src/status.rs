@@ -86,12 +86,16 @@ pub(crate) fn run(system: &System, arguments: &StatusArguments) -> Result<Exit, 
 fn look(system: &System, root: &Path, patience: Duration) -> Result<Status, Failure> {
     let (share, found, space) = open(system, root, patience)?;
     let since_ms = system.clock.now_ms();
+    let mut ignored = found.ignored;
+    if found.omitted > 0 {
+        ignored.push(format!("… and {} more", found.omitted));
+    }
     let mut status = Status {
         root: root.display().to_string(),
         share: share.id.to_string(),
         space: SpaceJson { total_bytes: space.total, available_bytes: space.available },
         relay: None,
-        ignored: found.ignored,
+        ignored,
         writers: Vec::new(),
         consumers: None,
         notes: Vec::new(),

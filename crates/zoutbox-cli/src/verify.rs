@@ -33,6 +33,14 @@ pub(crate) fn run(system: &System, arguments: &VerifyArguments) -> Result<Exit, 
         let directory = verify.share.layout.writers().join(name);
         verify.report.note(format!("{} is no writer's directory", directory.display()))?;
     }
+    if found.omitted > 0 {
+        let directory = verify.share.layout.writers();
+        verify.report.note(format!(
+            "{} more entries of {} are no writer's directory",
+            found.omitted,
+            directory.display()
+        ))?;
+    }
     verify.lease()?;
     for writer in &found.writers {
         verify.writer(writer)?;

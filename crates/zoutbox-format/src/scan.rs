@@ -17,6 +17,7 @@
 //! torn tail. But a frame of a *later* commit behind the hole proves that everything in front of that commit had been
 //! synced, so the hole is damage to acknowledged records. Frames carry their index in their commit for just this.
 
+use crate::bytes::u32_at;
 use crate::frame::{FRAME_HEADER_LENGTH, FRAME_MAGIC, Frame, FrameKind, InvalidFrame, Parsed, Seal, parse};
 use crate::header::{CrcSeed, SegmentHeader};
 use crate::identity::Sequence;
@@ -24,9 +25,13 @@ use crate::limits::MAX_BODY;
 
 /// How much is read at a time, in bytes, unless a frame needs more.
 const CHUNK: usize = 256 * 1024;
-/// How many bytes of implausible frames [`Scanner::classify_gap`] checks before it gives up, besides twice what it
-/// passed over: forged lengths can't make it take quadratic time.
-const SEARCH_ALLOWANCE: u64 = 8 * MAX_BODY as u64;
+/// How many bytes of implausible frames all searches of a scanner check before they give up, besides twice what lies in front of them in
+/// the segment: forged lengths can't make them take quadratic time, neither behind one gap nor behind many.
+pub const SEARCH_ALLOWANCE: u64 = 8 * MAX_BODY as u64;
+
+/// So many bytes behind a gap are searched for a sound frame at most: a file may claim to be as long as it likes, and cost nothing to who
+/// made it.
+pub const MAX_GAP: u64 = 4 << 30;
 
 /// Something with bytes at offsets: a file behind the storage seam, or a slice.
 pub trait ReadAt {
@@ -91,6 +96,10 @@ pub struct Scanner {
     offset: u64,
     next_sequence: Sequence,
     end: Option<u64>,
+    /// How many bytes of implausible frames were checked behind the gaps that it went on behind.
+    spent: u64,
+    /// And behind the gap that it looked at last. Looking there again costs the same again, and counts once.
+    checked: u64,
     /// Bytes of the segment from `offset - consumed` on; those before `consumed` are done with.
     buffer: Vec<u8>,
     consumed: usize,
@@ -106,6 +115,8 @@ impl Scanner {
             offset,
             next_sequence,
             end: None,
+            spent: 0,
+            checked: 0,
             buffer: Vec::new(),
             consumed: 0,
         }
@@ -138,6 +149,7 @@ impl Scanner {
     pub fn resume(&mut self, offset: u64, next_sequence: Sequence) {
         self.offset = offset;
         self.next_sequence = next_sequence;
+        self.spent = self.spent.saturating_add(std::mem::take(&mut self.checked));
         self.forget();
     }
 
@@ -238,25 +250,11 @@ impl Scanner {
     ///
     /// # Errors
     /// What the source fails with.
-    pub fn classify_gap<S: ReadAt + ?Sized>(&self, source: &S, durable: bool) -> Result<Gap, S::Error> {
+    pub fn classify_gap<S: ReadAt + ?Sized>(&mut self, source: &S, durable: bool) -> Result<Gap, S::Error> {
         let mut search = Search::new(self);
-        let mut resume = None;
-        let mut at = self.offset.saturating_add(1);
-        loop {
-            match search.next_frame(source, at)? {
-                Sought::Nothing => return Ok(Gap::Torn),
-                Sought::TooCostly => return Ok(Gap::Unresolved),
-                Sought::Frame { offset, found } => {
-                    let (resume_offset, resume_sequence) = *resume.get_or_insert((offset, found.sequence));
-                    let first = found.sequence.get().saturating_sub(u64::from(found.commit_index));
-                    let later = first > self.next_sequence.get();
-                    if durable || later || found.kind == FrameKind::Seal {
-                        return Ok(Gap::Damaged { resume_offset, resume_sequence });
-                    }
-                    at = offset.saturating_add(found.length as u64);
-                }
-            }
-        }
+        let gap = search.classify(source, durable);
+        self.checked = search.checked;
+        gap
     }
 }
 
@@ -299,6 +297,27 @@ impl<'a> Search<'a> {
         Self { scanner, window: Vec::new(), window_offset: 0, checked: 0 }
     }
 
+    fn classify<S: ReadAt + ?Sized>(&mut self, source: &S, durable: bool) -> Result<Gap, S::Error> {
+        let scanner = self.scanner;
+        let mut resume = None;
+        let mut at = scanner.offset.saturating_add(1);
+        loop {
+            match self.next_frame(source, at)? {
+                Sought::Nothing => return Ok(Gap::Torn),
+                Sought::TooCostly => return Ok(Gap::Unresolved),
+                Sought::Frame { offset, found } => {
+                    let (resume_offset, resume_sequence) = *resume.get_or_insert((offset, found.sequence));
+                    let first = found.sequence.get().saturating_sub(u64::from(found.commit_index));
+                    let later = first > scanner.next_sequence.get();
+                    if durable || later || found.kind == FrameKind::Seal {
+                        return Ok(Gap::Damaged { resume_offset, resume_sequence });
+                    }
+                    at = offset.saturating_add(found.length as u64);
+                }
+            }
+        }
+    }
+
     /// The first sound frame of this segment at or behind `at` that can follow the gap.
     fn next_frame<S: ReadAt + ?Sized>(&mut self, source: &S, mut at: u64) -> Result<Sought, S::Error> {
         loop {
@@ -306,6 +325,9 @@ impl<'a> Search<'a> {
                 || self.scanner.end.is_some_and(|end| at >= end)
             {
                 return Ok(Sought::Nothing);
+            }
+            if at.saturating_sub(self.scanner.offset) > MAX_GAP {
+                return Ok(Sought::TooCostly);
             }
             let ahead = self.bytes(source, at, FRAME_MAGIC.len())?;
             let magic = ahead.windows(FRAME_MAGIC.len()).position(|bytes| bytes == FRAME_MAGIC);
@@ -317,8 +339,8 @@ impl<'a> Search<'a> {
             if let Some(found) = self.candidate(source, at)? {
                 return Ok(Sought::Frame { offset: at, found });
             }
-            let passed = at.saturating_sub(self.scanner.offset);
-            if self.checked > SEARCH_ALLOWANCE.saturating_add(passed.saturating_mul(2)) {
+            let checked = self.scanner.spent.saturating_add(self.checked);
+            if checked > SEARCH_ALLOWANCE.saturating_add(at.saturating_mul(2)) {
                 return Ok(Sought::TooCostly);
             }
             at = at.saturating_add(1);
@@ -332,21 +354,28 @@ impl<'a> Search<'a> {
         loop {
             let bytes = self.bytes(source, at, needed)?;
             let short = bytes.len() < needed;
+            // The window may have had all of a frame already: then its CRC was computed at once.
+            let cost = needed.max(announced(bytes).min(bytes.len()));
             match parse(bytes, scanner.seed) {
-                Parsed::Partial { needed: more } if !short => needed = more,
+                Parsed::Partial { needed: more } if !short => {
+                    needed = more;
+                    continue;
+                }
                 Parsed::Frame(frame) => {
                     let found = Found::of(&frame);
                     let most = at.saturating_sub(scanner.offset) / FRAME_HEADER_LENGTH as u64 + 1;
                     let ahead = found.sequence.get().checked_sub(scanner.next_sequence.get());
                     let fits = ahead.is_some_and(|ahead| ahead <= most)
                         && scanner.end.is_none_or(|end| at.saturating_add(found.length as u64) <= end);
-                    return Ok(fits.then_some(found));
+                    if fits {
+                        return Ok(Some(found));
+                    }
                 }
-                _ => {
-                    self.checked = self.checked.saturating_add(needed as u64);
-                    return Ok(None);
-                }
+                _ => {}
             }
+            // Also a sound one that can't lie here: whoever forges frames can forge them one in the other.
+            self.checked = self.checked.saturating_add(cost as u64);
+            return Ok(None);
         }
     }
 
@@ -364,6 +393,12 @@ impl<'a> Search<'a> {
         let skip = usize::try_from(at - self.window_offset).unwrap_or(usize::MAX);
         Ok(self.window.get(skip..).unwrap_or_default())
     }
+}
+
+/// How long the frame is that starts here, if it is one; 0 if its length can't be.
+fn announced(bytes: &[u8]) -> usize {
+    let length = u32_at(bytes, 8).and_then(|length| usize::try_from(length).ok());
+    length.filter(|length| *length <= MAX_BODY).map_or(0, |length| FRAME_HEADER_LENGTH + length)
 }
 
 /// Reads until `buffer` is full or the source ends.

@@ -10,6 +10,7 @@ mod tests {
     use zoutbox_format::dump::{DumpEnd, Dumped, dump};
     use zoutbox_format::frame::{FRAME_HEADER_LENGTH, FRAME_MAGIC, Seal, encode_data, encode_seal, parse};
     use zoutbox_format::header::HEADER_LENGTH;
+    use zoutbox_format::scan::{MAX_GAP, SEARCH_ALLOWANCE};
     use zoutbox_format::{
         Checkpoint, Epoch, Gap, Holder, Marker, ReadAt, Record, RecordRef, Scanner, SegmentHeader, SegmentId,
         Sequence, ShareId, Step, WriterId,
@@ -344,6 +345,111 @@ mod tests {
         assert_eq!(scanner.classify_gap(&forged, true), Ok(Gap::Unresolved));
         let read = forged.read.get();
         assert!(read < 1 << 30, "{read} bytes were read to find out");
+    }
+
+    /// Bytes that count how much of them is read.
+    struct Counted(Vec<u8>, Cell<u64>);
+
+    impl ReadAt for Counted {
+        type Error = Infallible;
+
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Infallible> {
+            let count = self.0[..].read_at(buffer, offset)?;
+            self.1.set(self.1.get() + count as u64);
+            Ok(count)
+        }
+    }
+
+    /// A frame's header that is believed until all of its body was read.
+    fn forged(length: usize, sequence: u64) -> [u8; FRAME_HEADER_LENGTH] {
+        let mut forged = [0; FRAME_HEADER_LENGTH];
+        forged[..4].copy_from_slice(&FRAME_MAGIC);
+        forged[4] = 1;
+        forged[8..12].copy_from_slice(&u32::try_from(length).expect("small").to_le_bytes());
+        forged[16..24].copy_from_slice(&sequence.to_le_bytes());
+        forged
+    }
+
+    #[test]
+    fn sound_frames_one_in_the_other_that_can_not_lie_there_do_not_make_the_search_quadratic() {
+        const FRAMES: usize = 20;
+        let seed = u32::from_le_bytes(header().encode()[156..].try_into().expect("four bytes"));
+        let body = 16 * 1024 * 1024;
+        let mut bytes =
+            [header().encode().to_vec(), vec![0xEE; 40], vec![7; FRAMES * FRAME_HEADER_LENGTH + body]]
+                .concat();
+        let end = bytes.len();
+        // From the innermost to the outermost: each one's CRC covers those in it.
+        for frame in (0..FRAMES).rev() {
+            let at = HEADER_LENGTH + 40 + frame * FRAME_HEADER_LENGTH;
+            let body = at + FRAME_HEADER_LENGTH..end;
+            bytes[at..body.start].copy_from_slice(&forged(body.len(), u64::MAX / 2));
+            let mut crc = crc32fast::Hasher::new_with_initial(seed);
+            crc.update(&bytes[at..at + 24]);
+            crc.update(&bytes[body]);
+            bytes[at + 24..at + 28].copy_from_slice(&crc.finalize().to_le_bytes());
+        }
+        let whole = parse(&bytes[HEADER_LENGTH + 40..], header().crc_seed());
+        assert!(matches!(whole, zoutbox_format::Parsed::Frame(_)), "not even sound");
+        let source = Counted(bytes, Cell::new(0));
+        let mut scanner = Scanner::from_start(&header());
+        assert!(matches!(scanner.step(&source), Ok(Step::Invalid(_))));
+        assert_eq!(scanner.classify_gap(&source, true), Ok(Gap::Unresolved));
+        let read = source.1.get();
+        assert!(read < SEARCH_ALLOWANCE + 40 * 1024 * 1024, "{read} bytes were read to find out");
+    }
+
+    #[test]
+    fn many_gaps_together_cost_no_more_than_one_may_and_looking_at_one_again_costs_nothing_of_it() {
+        const GAPS: u64 = 12;
+        let header = header();
+        let mut bytes = header.encode().to_vec();
+        for gap in 0..GAPS {
+            (0..7).for_each(|_| bytes.extend(forged(16_000_000, 1)));
+            encode_data(&mut bytes, header.crc_seed(), Sequence::new(FIRST + gap + 1), 0, b"sound");
+        }
+        bytes.resize(bytes.len() + 17_000_000, 0xEE);
+        let source = Counted(bytes, Cell::new(0));
+        let mut scanner = Scanner::from_start(&header);
+        let looks = (0..3).map(|_| scanner.classify_gap(&source, true));
+        let looks: Vec<_> = looks.map(|gap| gap.expect("a slice")).collect();
+        assert!(
+            matches!(looks[..], [Gap::Damaged { .. }, again, last] if again == looks[0] && last == again)
+        );
+        source.1.set(0);
+        let mut passed = 0;
+        while let Ok(Gap::Damaged { resume_offset, resume_sequence }) = scanner.classify_gap(&source, true) {
+            passed += 1;
+            scanner.resume(resume_offset, resume_sequence);
+            assert!(matches!(scanner.step(&source), Ok(Step::Record(_))));
+        }
+        assert!((1..GAPS).contains(&passed), "{passed} gaps were passed");
+        let read = source.1.get();
+        assert!(read < 2 * SEARCH_ALLOWANCE, "{read} bytes were read for {passed} gaps");
+    }
+
+    /// A file that is as long as a file can be, and holds nothing but its head.
+    struct Sparse(Vec<u8>, Cell<u64>);
+
+    impl ReadAt for Sparse {
+        type Error = Infallible;
+
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Infallible> {
+            buffer.fill(0);
+            let head = self.0[..].read_at(buffer, offset)?;
+            self.1.set(self.1.get() + buffer.len() as u64);
+            assert!(head <= buffer.len());
+            Ok(buffer.len())
+        }
+    }
+
+    #[test]
+    fn a_hole_without_an_end_is_not_searched_to_its_end() {
+        let source = Sparse(sample(false).bytes, Cell::new(0));
+        let mut scanner = Scanner::from_start(&header());
+        while let Ok(Step::Record(_)) = scanner.step(&source) {}
+        assert_eq!(scanner.classify_gap(&source, true), Ok(Gap::Unresolved));
+        assert!(source.1.get() < MAX_GAP + (64 << 20), "{} bytes were read", source.1.get());
     }
 
     #[test]

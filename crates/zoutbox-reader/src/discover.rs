@@ -1,5 +1,6 @@
 //! What is on a share: writers by their directories, segments by their names.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use zoutbox_format::layout::SegmentName;
@@ -8,13 +9,18 @@ use zoutbox_storage::{FileKind, Share, System};
 
 use crate::error::ReaderError;
 
+/// So many names that are no writer's are kept: whoever may make one may make a million.
+pub const MAX_IGNORED: usize = 100;
+
 /// The writers of a share.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Writers {
     /// In the order of their ids.
     pub writers: Vec<WriterId>,
-    /// Names below `writers/` that are no writer's directory.
+    /// Names below `writers/` that are no writer's directory: the first [`MAX_IGNORED`] of them.
     pub ignored: Vec<String>,
+    /// How many more of those there are.
+    pub omitted: usize,
 }
 
 /// Lists the writers of a share.
@@ -23,15 +29,22 @@ pub struct Writers {
 /// When the directory can't be listed.
 pub fn writers(system: &System, share: &Share) -> Result<Writers, ReaderError> {
     let mut found = Writers::default();
-    for entry in system.disk.list(&share.layout.writers())? {
+    let mut ignored = BTreeSet::new();
+    system.disk.each_entry(&share.layout.writers(), &mut |entry| {
         let name = entry.name.to_string_lossy();
         match WriterId::new(&name) {
             Ok(writer) if entry.kind == FileKind::Directory => found.writers.push(writer),
-            _ => found.ignored.push(name.escape_debug().to_string()),
+            _ => {
+                ignored.insert(name.escape_debug().to_string());
+                if ignored.len() > MAX_IGNORED {
+                    ignored.pop_last();
+                    found.omitted += 1;
+                }
+            }
         }
-    }
+    })?;
     found.writers.sort_unstable();
-    found.ignored.sort_unstable();
+    found.ignored = ignored.into_iter().collect();
     Ok(found)
 }
 
@@ -45,13 +58,16 @@ pub fn segments(system: &System, share: &Share, writer: &WriterId) -> Result<Vec
 }
 
 pub(crate) fn segments_in(system: &System, directory: &Path) -> Result<Vec<SegmentName>, ReaderError> {
-    let entries = match system.disk.list(directory) {
+    let mut names = Vec::new();
+    // Also what is no file: a directory with a segment's name is damage, not something to overlook. Whatever else there is, and however
+    // much, is never in memory.
+    let listed = system.disk.each_entry(directory, &mut |entry| {
+        names.extend(entry.name.to_str().and_then(SegmentName::parse));
+    });
+    match listed {
         Err(error) if error.is_missing() => return Ok(Vec::new()),
         other => other?,
-    };
-    // Also what is no file: a directory with a segment's name is damage, not something to overlook.
-    let mut names: Vec<_> =
-        entries.iter().filter_map(|entry| SegmentName::parse(entry.name.to_str()?)).collect();
+    }
     names.sort_unstable_by_key(|name| (name.id, !name.sealed));
     names.dedup_by_key(|name| name.id);
     Ok(names)

@@ -32,7 +32,7 @@ pub use batch::{Batch, FoundRecord, LogRecord, Stop};
 pub use checkpoint::{BadCheckpoint, StoredCheckpoint, checkpoint};
 pub use consumers::{BadProgress, Consumer, MAX_CONSUMERS, Registered, consumer, consumers};
 pub use damage::{Damage, DamageReason};
-pub use discover::{Writers, segments, writers};
+pub use discover::{MAX_IGNORED, Writers, segments, writers};
 pub use error::ReaderError;
 pub use sift::{Mark, Place, Sifted, places, sift};
 pub use tail::Tail;

@@ -414,7 +414,7 @@ impl Tail {
 
     /// The segment ends, but the one that knew where is missing or damaged: what is lost shows when the next one is entered.
     fn ended_unknown(&mut self, reason: DamageReason) -> Result<Next, ReaderError> {
-        let Place::In(current) = &self.place else { return Ok(Next::Again) };
+        let Place::In(current) = &mut self.place else { return Ok(Next::Again) };
         let position = current.position();
         match current.scanner.classify_gap(&*current.segment.file, false)? {
             Gap::Damaged { resume_offset, resume_sequence } => {
@@ -429,7 +429,7 @@ impl Tail {
 
     /// In front of the end that the successor named, everything had been durable.
     fn damaged_before_end(&mut self, reason: DamageReason) -> Result<Next, ReaderError> {
-        let Place::In(current) = &self.place else { return Ok(Next::Again) };
+        let Place::In(current) = &mut self.place else { return Ok(Next::Again) };
         let Some(end) = current.closed else { return Ok(Next::Again) };
         let position = current.position();
         match current.scanner.classify_gap(&*current.segment.file, true)? {

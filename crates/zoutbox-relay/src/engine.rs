@@ -100,6 +100,8 @@ pub struct Engine<P> {
     slots: Vec<Slot>,
     by_writer: HashMap<WriterId, usize>,
     ignored: Vec<String>,
+    /// Whether there were more of those than are named.
+    flooded: bool,
     channel: Channel,
     broker: Broker,
     notice: Notice,
@@ -133,9 +135,9 @@ impl<P: Publisher> Engine<P> {
         options: EngineOptions,
     ) -> Self {
         let (hint, hints) = mpsc::unbounded_channel();
-        let its_share = share.clone();
+        let (its_system, its_share) = (system.clone(), share.clone());
         let watch = move || {
-            Watcher::new(&its_share, move |changed| drop(hint.send(changed)))
+            Watcher::new(&its_system, &its_share, move |changed| drop(hint.send(changed)))
                 .inspect_err(|error| tracing::info!("{error}: polling only"))
                 .ok()
         };
@@ -159,6 +161,7 @@ impl<P: Publisher> Engine<P> {
             slots: Vec::new(),
             by_writer: HashMap::new(),
             ignored: Vec::new(),
+            flooded: false,
             first: 0,
             reads: 0,
             next_discovery: Some(now),

@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 use zoutbox_relay::amqp::AmqpPublisher;
 use zoutbox_relay::settings::{Destination, Environment, destination, engine};
 use zoutbox_relay::{Exit, LinePublisher, Options, RelayError, check_mounts, relay};
-use zoutbox_storage::{Share, System};
+use zoutbox_storage::{Share, System, redacted};
 
 /// An orderly stop takes less than this, whatever the broker does.
 const LONGEST_STOP: Duration = Duration::from_secs(10);
@@ -46,7 +46,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 fn complain(message: &str) {
     // Nothing to be done about a standard error that is closed.
-    drop(writeln!(std::io::stderr(), "zoutbox-relay: {message}"));
+    drop(writeln!(std::io::stderr(), "zoutbox-relay: {}", redacted(message)));
 }
 
 fn run(options: Options) -> Result<(), RelayError> {
@@ -62,6 +62,8 @@ fn run(options: Options) -> Result<(), RelayError> {
     let destination = destination(&system, &options, &Environment::read())?;
     let engine = engine(&options)?;
     let share = Share::open(&system, root)?;
+    // From here on: what writers put into their directories leads to nowhere else.
+    let system = system.confined_to(root);
     check_mounts(&system, &share, options.accept_unsafe_mount)?;
     let failed =
         |reason: std::io::Error| RelayError::Option { option: "runtime".into(), reason: reason.to_string() };

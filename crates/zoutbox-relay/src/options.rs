@@ -7,7 +7,7 @@ use clap::{Parser, ValueEnum};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use zoutbox_relay_core::{Mode, Pattern};
-use zoutbox_storage::{StorageError, System};
+use zoutbox_storage::{StorageError, System, redacted};
 
 use crate::amqp::QueueType;
 use crate::doorbell::Doorbell;
@@ -207,15 +207,22 @@ impl Options {
     pub fn with_file(self, system: &System) -> Result<Self, RelayError> {
         let Some(path) = self.config.clone() else { return Ok(self) };
         let text = read_text(system, "--config", &path)?;
-        let file: Self = toml::from_str(&text).map_err(|error| {
-            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
-            RelayError::Option {
-                option: format!("{} line {line}", path.display()),
-                reason: error.message().replace('\n', " "),
-            }
+        let file = Self::from_toml(&text).map_err(|(line, reason)| RelayError::Option {
+            option: format!("{} line {line}", path.display()),
+            reason,
         })?;
         Ok(self.or(file))
+    }
+
+    /// Reads the text of a configuration file.
+    ///
+    /// # Errors
+    /// The number of a line, and what is wrong there, as one line.
+    pub fn from_toml(text: &str) -> Result<Self, (usize, String)> {
+        toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            (before.matches('\n').count() + 1, redacted(&error.message().replace('\n', " ")))
+        })
     }
 
     fn or(self, file: Self) -> Self {

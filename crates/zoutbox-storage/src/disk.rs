@@ -6,7 +6,8 @@ use std::path::Path;
 
 use zoutbox_format::ReadAt;
 
-use crate::error::StorageError;
+use crate::access::Access;
+use crate::error::{Operation, StorageError};
 use crate::mapping::Mapping;
 use crate::mount::Mount;
 
@@ -140,7 +141,8 @@ pub trait Disk: Debug + Send + Sync {
     /// What unlink(2) says.
     fn remove_file(&self, path: &Path) -> Result<(), StorageError>;
 
-    /// Makes a directory; one that exists is fine.
+    /// Makes a directory; one that exists is fine, also for who may not make one there. In a directory with the set-group-id bit the
+    /// mode follows from that directory's, and elsewhere from the umask; with files it is the same.
     ///
     /// # Errors
     /// What mkdir(2) says; [`StorageError::NotAFile`] is never among it.
@@ -163,6 +165,25 @@ pub trait Disk: Debug + Send + Sync {
     /// # Errors
     /// What open(2), statx(2) and readdir(3) say.
     fn list(&self, path: &Path) -> Result<Vec<Entry>, StorageError>;
+
+    /// As [`Disk::list`], one entry after the other: a directory of somebody else's may have more than fit into memory.
+    ///
+    /// # Errors
+    /// As [`Disk::list`]; some entries may have been shown then.
+    fn each_entry(&self, path: &Path, each: &mut dyn FnMut(Entry)) -> Result<(), StorageError> {
+        self.list(path)?.into_iter().for_each(each);
+        Ok(())
+    }
+
+    /// Sets owner, group and mode of a file or directory; links are not followed.
+    ///
+    /// # Errors
+    /// What open(2), fchown(2) and fchmod(2) say; that it can't be done on a disk that knows of no users.
+    fn set_access(&self, path: &Path, access: Access) -> Result<(), StorageError> {
+        let Access { mode, .. } = access;
+        let source = std::io::Error::other(format!("no mode {mode:o}: this disk knows of no users"));
+        Err(StorageError::io(Operation::SetAccess, path, source))
+    }
 
     /// Asks the server for a name's attributes; links are not followed.
     ///

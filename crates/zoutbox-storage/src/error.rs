@@ -53,6 +53,7 @@ pub enum Operation {
     Entropy,
     RemoveDirectory,
     Mount,
+    SetAccess,
 }
 
 impl fmt::Display for Operation {
@@ -77,6 +78,7 @@ impl fmt::Display for Operation {
             Self::Entropy => "get entropy for",
             Self::RemoveDirectory => "remove directory",
             Self::Mount => "ask for the mount of",
+            Self::SetAccess => "set owner, group and mode of",
         })
     }
 }
@@ -165,6 +167,17 @@ impl StorageError {
 
     pub(crate) fn io_at(operation: Operation, path: &Path, offset: u64, source: io::Error) -> Self {
         Self::Io { operation, path: path.to_owned(), offset: Some(offset), source: explained(source) }
+    }
+
+    /// The same, of what is known by another path.
+    pub(crate) fn at_path(self, known: &Path) -> Self {
+        match self {
+            Self::Io { operation, offset, source, .. } => {
+                Self::Io { operation, path: known.to_owned(), offset, source }
+            }
+            Self::NotAFile { found, .. } => Self::NotAFile { path: known.to_owned(), found },
+            other => other,
+        }
     }
 
     /// What a caller can do about it.

@@ -16,8 +16,10 @@
 //! hanging call from stalling the rest. Durability is always explicit: nothing is durable before [`DiskFile::sync`], no name
 //! before [`Disk::sync_dir`].
 
+mod access;
 mod beneath;
 mod clock;
+mod confined;
 mod disk;
 mod error;
 mod lock;
@@ -29,16 +31,20 @@ mod mapping;
 pub mod mount;
 mod network;
 mod real;
+mod redact;
 pub mod replace;
 mod share;
 mod system;
 
+pub use access::{Access, Ownership};
 pub use clock::{Clock, Entropy, RealClock, RealEntropy};
+pub use confined::ConfinedDisk;
 pub use disk::{Disk, DiskFile, Entry, FileKind, FileSystem, Metadata, OpenMode, Space};
 pub use error::{ErrorKind, Operation, StorageError};
 pub use lock::Lock;
 pub use mapping::Mapping;
 pub use network::{Line, Network, RealNetwork};
 pub use real::RealDisk;
+pub use redact::redacted;
 pub use share::Share;
 pub use system::System;

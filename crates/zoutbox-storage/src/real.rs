@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{FcntlArg, fcntl};
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 
+use crate::access::{self, Access};
 use crate::beneath;
 use crate::disk::{Disk, DiskFile, Entry, FileKind, FileSystem, Metadata, OpenMode, Space};
 use crate::error::{Operation, StorageError};
@@ -19,9 +20,9 @@ use crate::mount::{self, Mount, Wanted};
 pub struct RealDisk;
 
 #[derive(Debug)]
-struct RealFile {
-    file: File,
-    path: PathBuf,
+pub(crate) struct RealFile {
+    pub(crate) file: File,
+    pub(crate) path: PathBuf,
 }
 
 /// `O_NONBLOCK` keeps the open of a FIFO from waiting for its other end; it means nothing for regular files.
@@ -31,7 +32,35 @@ pub(crate) const OPEN_FLAGS: rustix::fs::OFlags =
 /// The mounts that this process can reach.
 const MOUNTS: &str = "/proc/self/mountinfo";
 
-fn open_file(path: &Path, mode: OpenMode) -> Result<File, StorageError> {
+pub(crate) fn open_file(path: &Path, mode: OpenMode) -> Result<File, StorageError> {
+    let operation = if mode == OpenMode::CreateNew { Operation::Create } else { Operation::Open };
+    let file = match open_with_modes(path, mode) {
+        Ok(file) => file,
+        Err(error) => return Err(open_error(operation, path, error)),
+    };
+    only_a_file(&file, path)?;
+    Ok(file)
+}
+
+/// Opens, and gives what is made by that the mode that its directory asks for.
+#[expect(clippy::disallowed_methods, reason = "this is the disk")]
+fn open_with_modes(path: &Path, mode: OpenMode) -> io::Result<File> {
+    if matches!(mode, OpenMode::Read | OpenMode::Write) {
+        return options(mode).open(path);
+    }
+    // Without a directory there is an error to tell, and the open tells it.
+    let Some(wanted) = access::mode_of_parent(path).ok().and_then(access::of_file) else {
+        return options(mode).open(path);
+    };
+    match options(mode).create_new(true).open(path) {
+        // It is there already, or may not be made: whichever, the plain open tells.
+        Err(_) if mode == OpenMode::ReadWriteCreate => options(mode).open(path),
+        Err(error) => Err(error),
+        Ok(file) => access::settle_file(&file, wanted).map(|()| file),
+    }
+}
+
+fn options(mode: OpenMode) -> OpenOptions {
     let mut options = OpenOptions::new();
     match mode {
         OpenMode::Read => options.read(true),
@@ -40,15 +69,7 @@ fn open_file(path: &Path, mode: OpenMode) -> Result<File, StorageError> {
         OpenMode::ReadWriteCreate => options.read(true).write(true).create(true),
     };
     options.custom_flags(i32::try_from(OPEN_FLAGS.bits()).unwrap_or_default());
-    let operation = if mode == OpenMode::CreateNew { Operation::Create } else { Operation::Open };
-    #[expect(clippy::disallowed_methods, reason = "this is the disk")]
-    let opened = options.open(path);
-    let file = match opened {
-        Ok(file) => file,
-        Err(error) => return Err(open_error(operation, path, error)),
-    };
-    only_a_file(&file, path)?;
-    Ok(file)
+    options
 }
 
 pub(crate) fn only_a_file(file: &File, path: &Path) -> Result<(), StorageError> {
@@ -93,6 +114,14 @@ fn refreshed(directory: impl std::os::fd::AsFd, path: &Path, flags: AtFlags) -> 
     Ok(Metadata { kind, length: stat.stx_size, modified_ns })
 }
 
+#[expect(clippy::disallowed_methods, reason = "this is the disk")]
+fn make_directory(path: &Path) -> io::Result<()> {
+    match access::mode_of_parent(path).ok().and_then(access::of_directory) {
+        Some(mode) => access::make_directory(path, mode),
+        None => std::fs::create_dir(path),
+    }
+}
+
 impl Disk for RealDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn DiskFile>, StorageError> {
         let file = open_file(path, mode)?;
@@ -123,9 +152,12 @@ impl Disk for RealDisk {
         std::fs::remove_file(path).map_err(|e| StorageError::io(Operation::Remove, path, e))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the disk")]
     fn create_dir(&self, path: &Path) -> Result<(), StorageError> {
-        match std::fs::create_dir(path) {
+        // First: over NFS, who may not make one there is told so, and not that it is there.
+        if path.is_dir() {
+            return Ok(());
+        }
+        match make_directory(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
             other => other.map_err(|e| StorageError::io(Operation::CreateDirectory, path, e)),
         }
@@ -141,21 +173,30 @@ impl Disk for RealDisk {
         synced.map_err(|e| StorageError::io(Operation::SyncDirectory, path, e))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the disk")]
     fn list(&self, path: &Path) -> Result<Vec<Entry>, StorageError> {
+        let mut entries = Vec::new();
+        self.each_entry(path, &mut |entry| entries.push(entry))?;
+        Ok(entries)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the disk")]
+    fn each_entry(&self, path: &Path, each: &mut dyn FnMut(Entry)) -> Result<(), StorageError> {
         let failed = |e| StorageError::io(Operation::List, path, e);
         refreshed(CWD, path, AtFlags::empty()).map_err(failed)?;
-        let mut entries = Vec::new();
         // A fresh descriptor: over NFS a rewound one shows the old listing for up to half a minute.
         for entry in std::fs::read_dir(path).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             match entry.file_type() {
-                Ok(kind) => entries.push(Entry { name: entry.file_name(), kind: file_kind(kind) }),
+                Ok(kind) => each(Entry { name: entry.file_name(), kind: file_kind(kind) }),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(failed(error)),
             }
         }
-        Ok(entries)
+        Ok(())
+    }
+
+    fn set_access(&self, path: &Path, access: Access) -> Result<(), StorageError> {
+        access::set(path, access).map_err(|e| StorageError::io(Operation::SetAccess, path, e))
     }
 
     fn metadata(&self, path: &Path) -> Result<Metadata, StorageError> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::{Clock, Entropy, RealClock, RealEntropy};
+use crate::confined::ConfinedDisk;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::StorageError;
 use crate::network::{Network, RealNetwork};
@@ -42,6 +43,12 @@ impl System {
             host: host.into(),
             pid: std::process::id(),
         }
+    }
+
+    /// The same, of which nothing below `root` is reached through a link: see [`ConfinedDisk`]. Only for the real world.
+    #[must_use]
+    pub fn confined_to(self, root: &Path) -> Self {
+        Self { disk: Arc::new(ConfinedDisk::new(root)), ..self }
     }
 
     /// 64 random bits.

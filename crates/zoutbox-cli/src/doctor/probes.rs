@@ -196,7 +196,7 @@ fn inotify(ground: &Ground) -> Result<Finding, StorageError> {
     }
     let share = Share { layout, id: ShareId::from_bytes([0; 16]) };
     let (hear, heard) = mpsc::channel();
-    let watcher = match Watcher::new(&share, move |_| hear.send(()).unwrap_or_default()) {
+    let watcher = match Watcher::new(&ground.system, &share, move |_| hear.send(()).unwrap_or_default()) {
         Ok(watcher) => watcher,
         Err(error) => {
             return Ok(Finding::costs(WHAT, "refused", &format!("{error}: the relay polls"), ADVICE));

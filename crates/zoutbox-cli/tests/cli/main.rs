@@ -22,8 +22,12 @@ mod help;
 #[cfg(test)]
 mod payload;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod status;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod users;
 #[cfg(test)]
 mod verify;

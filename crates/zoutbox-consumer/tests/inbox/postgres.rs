@@ -159,6 +159,42 @@ fn what_is_wrong_with_a_database_is_told_apart() {
 }
 
 #[test]
+fn whatever_is_wrong_with_a_url_its_password_is_not_told() {
+    const SECRET: &str = "s3cret-passw0rd";
+    let server = Postgres::shared().url().replace("postgres://zoutbox", "postgres://zoutbox:PW");
+    let nobody = Postgres::shared().url().replace("postgres://zoutbox", "postgres://no-such-user:PW");
+    assert!(nobody.contains("PW"), "{nobody}");
+    for url in [
+        "postgres://me:PW@127.0.0.1:1/test",
+        "postgres://me:PW@127.0.0.1:port/test",
+        "postgres://me:PW@127.0.0.1:99999/test",
+        "postgres://me:PW@no-such-host.invalid/test",
+        "postgres://me:PW@[",
+        "postgres://me:%zzPW@host/test",
+        "postgres://me:a/PW@host/test",
+        "postgres://me@host/test?password=PW&no_such_setting=1",
+        "postgres://me:PW@host/test?connect_timeout=PW",
+        "host=127.0.0.1 port=1 user=me password=PW",
+        "host=127.0.0.1 port=PW user=me password=PW",
+        "password='PW",
+        "password=PW no_such_setting=1",
+        "PW",
+        &nobody,
+        &format!("{server}_no_such_database"),
+    ] {
+        let url = url.replace("PW", SECRET);
+        let error = PostgresStore::open(&url).err().unwrap_or_else(|| panic!("{url} was opened"));
+        let mut told = vec![format!("{error} {error:?}")];
+        let mut source = std::error::Error::source(&error);
+        while let Some(error) = source {
+            told.push(format!("{error} {error:?}"));
+            source = error.source();
+        }
+        assert!(!told.iter().any(|told| told.contains(SECRET)), "{url}: the password shows: {told:?}");
+    }
+}
+
+#[test]
 fn a_damaged_state_is_refused_and_concerns_no_other_writer() {
     let ground = Server::new();
     let mut inbox = ground.inbox();

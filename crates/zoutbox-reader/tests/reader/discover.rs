@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::support::Log;
 use zoutbox_format::checkpoint::Position;
 use zoutbox_format::{Checkpoint, Epoch, Sequence, ShareId};
-use zoutbox_reader::{BadCheckpoint, Hint, StoredCheckpoint, Watcher, checkpoint, segments, writers};
+use zoutbox_reader::{
+    BadCheckpoint, Hint, MAX_IGNORED, StoredCheckpoint, Watcher, checkpoint, segments, writers,
+};
 
 #[test]
 fn only_directories_with_a_writers_name_are_writers() {
@@ -19,6 +21,41 @@ fn only_directories_with_a_writers_name_are_writers() {
         let found = writers(&log.system, &log.share).expect("readable");
         assert_eq!(found.writers.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a-1", "w"]);
         assert_eq!(found.ignored, ["Not A Writer", "file", "link"]);
+    }
+}
+
+#[test]
+fn of_countless_names_that_are_no_writers_a_hundred_are_named_and_the_rest_is_counted() {
+    for log in Log::all() {
+        let directory = log.share.layout.writers();
+        for number in 0..300 {
+            std::fs::write(directory.join(format!("Junk {number:03}")), "").expect("made");
+        }
+        let found = writers(&log.system, &log.share).expect("readable");
+        assert_eq!((found.writers.len(), found.ignored.len(), found.omitted), (1, MAX_IGNORED, 200));
+        assert_eq!(found.ignored.last().map(String::as_str), Some("Junk 099"));
+    }
+}
+
+#[test]
+fn what_changes_behind_a_link_or_below_a_writers_directory_raises_no_hint() {
+    for log in Log::all() {
+        let directory = log.share.layout.writer(&log.writer);
+        let elsewhere = log.share.layout.root().join("elsewhere");
+        for made in [&directory, &elsewhere, &directory.join("below")] {
+            std::fs::create_dir_all(made).expect("made");
+        }
+        std::os::unix::fs::symlink(&elsewhere, directory.join("link")).expect("made");
+        std::os::unix::fs::symlink(&elsewhere, log.share.layout.writers().join("linked")).expect("made");
+        let (sender, hints) = mpsc::channel();
+        let changed = move |hint| drop(sender.send(hint));
+        let _watcher = Watcher::new(&log.system, &log.share, changed).expect("watchable");
+        std::fs::write(elsewhere.join("file"), "").expect("made");
+        std::fs::write(directory.join("below/file"), "").expect("made");
+        assert!(hints.recv_timeout(Duration::from_millis(300)).is_err(), "something else is watched");
+        std::fs::write(directory.join("file"), "").expect("made");
+        let hint = hints.recv_timeout(Duration::from_secs(20));
+        assert_eq!(hint, Ok(Hint::Writer(log.writer.clone())));
     }
 }
 
@@ -65,7 +102,8 @@ fn a_checkpoint_that_is_damaged_or_foreign_is_never_used() {
 fn a_change_by_this_host_is_hinted_with_its_writer_and_reading_is_not() {
     for log in Log::all() {
         let (sender, hints) = mpsc::channel();
-        let _watcher = Watcher::new(&log.share, move |hint| drop(sender.send(hint))).expect("watchable");
+        let _watcher =
+            Watcher::new(&log.system, &log.share, move |hint| drop(sender.send(hint))).expect("watchable");
         let long = Duration::from_secs(20);
         let path = log.put(&log.segment(1, 1, None).commits(&[1]), false);
         assert_eq!(hints.recv_timeout(long), Ok(Hint::Writer(log.writer.clone())));

@@ -50,6 +50,7 @@ pub(super) enum Done {
 pub(super) struct Discovered {
     pub(super) new: Vec<(WriterId, Option<Position>)>,
     pub(super) ignored: Vec<String>,
+    pub(super) omitted: usize,
 }
 
 pub(super) struct Jobs {
@@ -285,7 +286,7 @@ fn discover(system: &System, share: &Share, known: &HashSet<WriterId>) -> Result
         }
         other => other?,
     };
-    let mut discovered = Discovered { new: Vec::new(), ignored: found.ignored };
+    let mut discovered = Discovered { new: Vec::new(), ignored: found.ignored, omitted: found.omitted };
     for writer in found.writers.into_iter().filter(|writer| !known.contains(writer)) {
         let start = start_of(system, share, &writer)?;
         discovered.new.push((writer, start));

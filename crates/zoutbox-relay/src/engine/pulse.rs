@@ -91,6 +91,10 @@ impl Disk for PulseDisk {
         self.pulse.around(|| self.disk.list(path))
     }
 
+    fn each_entry(&self, path: &Path, each: &mut dyn FnMut(Entry)) -> Result<(), StorageError> {
+        self.pulse.around(|| self.disk.each_entry(path, each))
+    }
+
     fn metadata(&self, path: &Path) -> Result<Metadata, StorageError> {
         self.pulse.around(|| self.disk.metadata(path))
     }

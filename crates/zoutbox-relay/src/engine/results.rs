@@ -97,11 +97,17 @@ impl<P: Publisher> Engine<P> {
         let again = std::mem::take(&mut self.discover_again);
         self.next_discovery = Some(if again { now } else { now + self.options.discover_every });
         match result {
-            Ok(Discovered { new, ignored }) => {
+            Ok(Discovered { new, ignored, omitted }) => {
                 self.discovered = true;
                 for name in ignored.iter().filter(|name| !self.ignored.contains(name)) {
                     tracing::warn!("writers/{name} is no writer's directory: ignored");
                 }
+                if omitted > 0 && !self.flooded {
+                    tracing::warn!(
+                        "writers/ has {omitted} more entries that are no writer's directory: ignored"
+                    );
+                }
+                self.flooded = omitted > 0;
                 self.ignored = ignored;
                 let found = !new.is_empty();
                 for (writer, start) in new {

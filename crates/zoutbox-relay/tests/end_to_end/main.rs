@@ -23,6 +23,8 @@ mod delivery;
 #[cfg(test)]
 mod doorbell;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod keeping;
 #[cfg(test)]
 mod output;

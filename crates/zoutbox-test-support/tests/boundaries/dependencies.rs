@@ -18,6 +18,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("zoutbox-consumer", &["format", "storage"]),
     ("zoutbox-cli", &["format", "storage", "writer", "reader", "relay-core", "relay", "consumer"]),
     ("zoutbox-sim", &["format", "storage", "writer", "reader", "relay-core", "relay", "consumer"]),
+    ("zoutbox-fuzz", &["format", "storage", "relay-core", "relay"]),
     ("zoutbox-test-support", &[]),
     ("zoutbox-lab", &["format", "storage", "writer", "reader", "test-support"]),
 ];
