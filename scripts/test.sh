@@ -17,7 +17,7 @@
 set -euo pipefail
 exec </dev/null
 
-readonly default_parts=(format scripts lint docs unit integration doctests demo lab)
+readonly default_parts=(format scripts lint docs unit integration doctests demo sim lab)
 readonly all_parts=("${default_parts[@]}" bench)
 
 declare -A about=(
@@ -29,6 +29,7 @@ declare -A about=(
     [integration]="tests over real programs, disks, a private RabbitMQ and a private PostgreSQL"
     [doctests]="examples in the documentation"
     [demo]="the demo, and that it notices a lost delivery"
+    [sim]="the simulation: known seeds, and a fixed number of others"
     [lab]="the promises on several hosts over real NFS on real ZFS, in an emulated machine that is built once"
     [bench]="builds and lints the benchmarks and their peers; only when asked for"
 )
@@ -139,6 +140,11 @@ part_demo() {
     ZOUTBOX_DEMO_LOSE=1 ZOUTBOX_DEMO_RECORDS=20000 ./scripts/demo.sh || status=$?
     ((status == 3)) || die "a lost delivery made the demo exit with $status, not with 3"
     printf '\n-- it did: the demo notices a lost delivery\n'
+}
+
+part_sim() {
+    ./scripts/sim.sh --known
+    ./scripts/sim.sh --seeds 1000
 }
 
 part_lab() {
