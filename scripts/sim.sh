@@ -69,8 +69,10 @@ judge_patch() { # PATCH
     name=$(basename "$1" .patch)
     what=$(head -n 1 "$1")
     patch --quiet --batch --forward -p1 -d "$copy" <"$1" >/dev/null || die "$1 does not apply"
-    if CARGO_TARGET_DIR=$target/mutants cargo build --quiet --locked -p zoutbox-sim --manifest-path "$copy/Cargo.toml" 2>"$copy/build.log"; then
-        judge "$name" "$what" "$target/mutants/debug/zoutbox-sim"
+    # The same target directory: what comes from the registry is compiled there already. The program must not be taken for the real one.
+    if CARGO_TARGET_DIR=$target cargo build --quiet --locked -p zoutbox-sim --manifest-path "$copy/Cargo.toml" 2>"$copy/build.log"; then
+        mv "$target/debug/zoutbox-sim" "$copy/mutant"
+        judge "$name" "$what" "$copy/mutant"
     else
         tail -n 20 "$copy/build.log"
         die "$1 does not compile"

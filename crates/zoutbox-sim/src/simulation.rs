@@ -66,20 +66,21 @@ struct Simulation {
 
 impl Interrupt for Simulation {
     fn interrupt(&self) {
-        if self.depth.load(Ordering::Relaxed) >= DEEPEST {
+        let depth = self.depth.load(Ordering::Relaxed);
+        if depth >= DEEPEST {
             return;
         }
-        self.depth.fetch_add(1, Ordering::Relaxed);
+        self.depth.store(depth + 1, Ordering::Relaxed);
         let turns = {
             let mut state = self.world.lock();
             let random = &mut state.random;
             // Mostly a few; now and then long enough for somebody else to take over.
-            if random.chance(150) { random.between(20, 200) } else { random.between(1, 5) }
+            if depth == 0 && random.chance(150) { random.between(20, 200) } else { random.between(1, 5) }
         };
         for _ in 0..turns {
             self.tick();
         }
-        self.depth.fetch_sub(1, Ordering::Relaxed);
+        self.depth.store(depth, Ordering::Relaxed);
     }
 }
 
@@ -269,7 +270,7 @@ impl Simulation {
                 return;
             }
             state.counts.ticks += 1;
-            let pause = if state.calm { state.random.between(0, 30_000) } else { state.pause() };
+            let pause = if state.calm { state.random.between(0, 60_000) } else { state.pause() };
             state.now += Duration::from_micros(pause);
             state.thaw();
             let rate = if state.calm { 0 } else { state.knobs.disasters };

@@ -211,6 +211,9 @@ impl World {
     }
 
     /// Who is to be asked in front of calls, from now on.
+    ///
+    /// # Panics
+    /// When there is somebody already.
     pub fn interrupted_by(&self, interrupt: Weak<dyn Interrupt>) {
         assert!(self.0.interrupt.set(interrupt).is_ok(), "a world belongs to one simulation");
     }
@@ -227,6 +230,7 @@ impl World {
     }
 
     /// Starts a program on a host. The world that it sees comes with it.
+    #[must_use]
     pub fn start(&self, name: &str, host: usize, relay: bool) -> (usize, System) {
         let mut state = self.lock();
         let number = state.processes.len();

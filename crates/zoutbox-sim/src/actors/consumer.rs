@@ -71,11 +71,11 @@ impl ConsumerActor {
     }
 
     fn take(&mut self, resolver: &mut Resolver, mut stored: Stored) {
-        let resolved = resolver.resolve(stored.message.clone());
+        let found = resolver.resolve(stored.message.clone());
         // A process that died meanwhile has acknowledged nothing.
         let alive = super::is_alive(&self.world, self.process);
         let acknowledged = alive
-            && match resolved {
+            && match found {
                 Ok(records) => self.apply(&records) && !self.world.lock().loses_ack(),
                 Err(error) => {
                     let again = matches!(error.kind(), ErrorKind::Retry | ErrorKind::Fatal);

@@ -75,21 +75,6 @@ impl WriterActor {
         self.open.is_some()
     }
 
-    fn options(&self, knobs: &Knobs) -> Options {
-        Options {
-            segment_size: 64 * 1024,
-            segment_age: knobs.segment_age,
-            commit_bytes: 4 * 1024,
-            memory_limit: 256 * 1024,
-            min_free_space: 0,
-            when_full: WhenFull::Fail,
-            close_patience: Duration::ZERO,
-            zero_ahead: if knobs.zero_ahead { ZeroAhead::Always } else { ZeroAhead::Never },
-            doorbell: false,
-            ..Options::default()
-        }
-    }
-
     /// Does something, at random.
     pub fn step(&mut self) {
         let Some(mut writer) = self.open.take() else { return self.start() };
@@ -128,7 +113,7 @@ impl WriterActor {
         }
         let (process, system) = self.world.start(&self.name, self.host, false);
         self.process = Some(process);
-        let opened = Stepped::open(system, ROOT, &self.writer, self.options(&knobs));
+        let opened = Stepped::open(system, ROOT, &self.writer, options(&knobs));
         let mut state = self.world.lock();
         match opened {
             Ok(writer) => {
@@ -166,7 +151,7 @@ impl WriterActor {
                 _ => format!("orders.{}", self.writer),
             };
             let mut payload = format!("{}#{number:06};", self.name).into_bytes();
-            let filler = state.random.next().to_le_bytes();
+            let filler = state.random.bits().to_le_bytes();
             payload.extend(filler.iter().cycle().take(length));
             let record = Record::new(topic.clone(), payload.clone());
             state.see(&Seen::Appended { writer: &self.writer, topic: &topic, payload: &payload, process });
@@ -261,5 +246,20 @@ impl WriterActor {
         let mut state = self.world.lock();
         self.rests_until = state.now + Duration::from_millis(state.random.between(1, 300));
         self.crashed = true;
+    }
+}
+
+fn options(knobs: &Knobs) -> Options {
+    Options {
+        segment_size: 64 * 1024,
+        segment_age: knobs.segment_age,
+        commit_bytes: 4 * 1024,
+        memory_limit: 256 * 1024,
+        min_free_space: 0,
+        when_full: WhenFull::Fail,
+        close_patience: Duration::ZERO,
+        zero_ahead: if knobs.zero_ahead { ZeroAhead::Always } else { ZeroAhead::Never },
+        doorbell: false,
+        ..Options::default()
     }
 }

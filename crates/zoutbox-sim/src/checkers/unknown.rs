@@ -29,9 +29,9 @@ impl Checker for Unknown {
                     return Err(format!("append {append} of {writer} was told {before:?}, and now {told:?}"));
                 }
                 // It was there already when its producer was told that it is not.
-                let there = |key| of.is_some_and(|of| of.applied.get(&key) == Some(&append));
-                let applied = of.into_iter().flat_map(|of| of.applied.keys()).any(|key| there(*key));
-                if told == Told::Refused && applied {
+                if told == Told::Refused
+                    && of.is_some_and(|of| of.applied.values().any(|other| *other == append))
+                {
                     return Err(format!("append {append} of {writer} is refused, and was applied before"));
                 }
                 Ok(())

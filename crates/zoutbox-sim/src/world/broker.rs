@@ -95,6 +95,7 @@ impl SimPublisher {
     }
 
     /// Connects, if the broker lets it.
+    #[must_use]
     pub fn connect(&self, relay: usize) -> bool {
         let mut state = self.world.lock();
         if state.broker.away {

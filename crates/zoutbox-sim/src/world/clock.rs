@@ -46,8 +46,8 @@ impl Entropy for SimEntropy {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), StorageError> {
         let mut state = self.world.lock();
         for piece in bytes.chunks_mut(8) {
-            let random = state.random.next().to_le_bytes();
-            piece.iter_mut().zip(random).for_each(|(byte, random)| *byte = random);
+            let random = state.random.bits().to_le_bytes();
+            piece.copy_from_slice(random.get(..piece.len()).unwrap_or_default());
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use super::random::Random;
 
 /// What kind of world it is.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct Knobs {
     /// One host and a local disk, where names last only once their directory was synced. Otherwise an NFS server and its clients.
     pub local: bool,
@@ -49,6 +50,8 @@ pub struct Knobs {
     pub recycled_blocks: bool,
     /// Whether the next segment is filled with zeros.
     pub zero_ahead: bool,
+    /// Whether there is so much room that a relay keeps ballast.
+    pub plenty: bool,
     /// Whether what was published is archived.
     pub archive: bool,
     /// How long a segment is kept.
@@ -87,6 +90,7 @@ impl Knobs {
             equal_payloads: random.chance(300),
             recycled_blocks: random.chance(300),
             zero_ahead: random.chance(100),
+            plenty: random.chance(50),
             archive: random.chance(200),
             keep: Duration::from_millis(random.between(0, 2_000)),
             stormy_ticks: random.between(200, 1_500),

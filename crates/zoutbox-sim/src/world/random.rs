@@ -13,7 +13,7 @@ impl Random {
     }
 
     /// The next 64 bits.
-    pub const fn next(&mut self) -> u64 {
+    pub const fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -23,7 +23,7 @@ impl Random {
 
     /// One of `0..end`; 0 for an `end` of 0.
     pub const fn below(&mut self, end: u64) -> u64 {
-        let next = self.next();
+        let next = self.bits();
         match next.checked_rem(end) {
             Some(number) => number,
             None => 0,
@@ -53,9 +53,9 @@ mod tests {
     #[test]
     fn a_seed_always_gives_the_same_numbers() {
         let mut random = Random::new(42);
-        assert_eq!([random.next(), random.next()], [0xBDD7_3226_2FEB_6E95, 0x28EF_E333_B266_F103]);
+        assert_eq!([random.bits(), random.bits()], [0xBDD7_3226_2FEB_6E95, 0x28EF_E333_B266_F103]);
         let (mut one, mut other) = (Random::new(1), Random::new(1));
-        assert!((0..100).all(|_| one.next() == other.next()));
+        assert!((0..100).all(|_| one.bits() == other.bits()));
     }
 
     #[test]

@@ -33,6 +33,9 @@ impl Trace {
     }
 
     /// Notes a line.
+    ///
+    /// # Panics
+    /// Never: writing to memory does not fail.
     pub fn line(&mut self, now: Duration, who: &str, what: Arguments<'_>) {
         if !self.wanted {
             return;

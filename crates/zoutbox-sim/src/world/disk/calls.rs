@@ -18,6 +18,8 @@ use crate::world::faults::{Fate, failed};
 use crate::world::knobs::Broken;
 use crate::world::{State, World};
 
+/// Room for everything but the relay's ballast, which takes longer to make than all else.
+const LITTLE: u64 = 8 * 1024 * 1024;
 /// For how long a host may believe what it looked up.
 const NAMES_KEPT: Duration = Duration::from_secs(30);
 
@@ -307,7 +309,7 @@ impl Disk for SimDisk {
 
     fn space(&self, path: &Path) -> Result<Space, StorageError> {
         self.ask(Operation::Space, path, |state, _| {
-            let total = state.disk.capacity.unwrap_or(u64::MAX / 2);
+            let total = state.disk.capacity.unwrap_or(if state.knobs.plenty { u64::MAX / 2 } else { LITTLE });
             Ok(Space { total, available: total.saturating_sub(state.disk.used()) })
         })
     }

@@ -207,7 +207,9 @@ impl DiskFile for SimFile {
             let rest =
                 usize::try_from(offset).ok().and_then(|offset| content.get(offset..)).unwrap_or_default();
             let count = rest.len().min(buffer.len());
-            buffer.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            if let (Some(to), Some(from)) = (buffer.get_mut(..count), rest.get(..count)) {
+                to.copy_from_slice(from);
+            }
             Ok(count)
         })
     }
