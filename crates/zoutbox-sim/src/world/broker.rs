@@ -134,7 +134,8 @@ impl Publisher for SimPublisher {
         connection.next_tag += 1;
         connection.pending.insert(tag);
         let relay = connection.relay;
-        if connection.open {
+        // What is written to a connection that broke goes nowhere, also before the client knows.
+        if connection.up {
             connection.inbound.push_back((tag, stored.clone()));
         }
         state.counts.published += 1;
