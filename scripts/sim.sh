@@ -85,6 +85,8 @@ run_mutants() { # [NAME...]
     command -v patch >/dev/null || die "patch is missing"
     copy=$target/mutants/workspace
     copy_workspace "$copy"
+    cargo build --quiet --locked -p zoutbox-sim
+    cp "$target/debug/zoutbox-sim" "$copy/real"
     local -a names=("$@")
     ((${#names[@]} > 0)) || names=(world:file-sync world:directory-sync world:locks world:confirms world:inbox)
     if (($# == 0)); then
@@ -92,7 +94,7 @@ run_mutants() { # [NAME...]
     fi
     for name in "${names[@]}"; do
         case $name in
-            world:*) judge "$name" "the world without it" "$target/release/zoutbox-sim" --break "${name#world:}" ;;
+            world:*) judge "$name" "the world without it" "$copy/real" --break "${name#world:}" ;;
             *)
                 [[ -e $patches/$name.patch ]] || die "no such mutant: $name"
                 judge_patch "$patches/$name.patch"
@@ -106,7 +108,7 @@ run_mutants() { # [NAME...]
 
 case ${1:-} in
     --help | -h) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
-    --mutants) shift; build; run_mutants "$@" ;;
+    --mutants) shift; run_mutants "$@" ;;
     --known) build; known ;;
     *) build; exec "$target/release/zoutbox-sim" "$@" ;;
 esac

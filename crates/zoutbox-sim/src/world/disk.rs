@@ -10,7 +10,8 @@
 //! until they ask for the file's attributes, and names as they looked them up, until they ask for the directory's. With a local disk
 //! there is one host, so all of that is seen at once; but names are lost at a power cut unless their directory was synced.
 //!
-//! A sync covers what other hosts wrote to the file and the server has: see `docs/reliability.md` of what is not modelled.
+//! A sync covers what other hosts wrote to the file and the server has. (A Linux client without pages of its own to send asks the server for
+//! nothing; a simulation of that is still to come.)
 
 mod calls;
 mod file;
