@@ -18,7 +18,7 @@
 set -euo pipefail
 exec </dev/null
 
-readonly default_parts=(format scripts lint deny docs unit integration doctests fuzz demo lab)
+readonly default_parts=(format scripts lint deny docs unit integration doctests fuzz sim demo lab)
 readonly all_parts=("${default_parts[@]}" bench)
 
 declare -A about=(
@@ -32,6 +32,7 @@ declare -A about=(
     [doctests]="examples in the documentation"
     [fuzz]="what comes from outside: libFuzzer, a minute a target, where it can be had; else proptest over the same functions"
     [demo]="the demo, and that it notices a lost delivery"
+    [sim]="the simulation: known seeds, and a fixed number of others"
     [lab]="the promises on several hosts over real NFS on real ZFS, in an emulated machine that is built once"
     [bench]="builds and lints the benchmarks and their peers; only when asked for"
 )
@@ -170,6 +171,11 @@ part_demo() {
     ZOUTBOX_DEMO_LOSE=1 ZOUTBOX_DEMO_RECORDS=20000 ./scripts/demo.sh || status=$?
     ((status == 3)) || die "a lost delivery made the demo exit with $status, not with 3"
     printf '\n-- it did: the demo notices a lost delivery\n'
+}
+
+part_sim() {
+    ./scripts/sim.sh --known
+    ./scripts/sim.sh --seeds 1000
 }
 
 part_lab() {

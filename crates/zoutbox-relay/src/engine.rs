@@ -21,6 +21,7 @@ mod report;
 mod results;
 mod slot;
 mod source;
+mod stepped;
 mod waits;
 
 use std::collections::{HashMap, HashSet};
@@ -43,12 +44,13 @@ use crate::remove::Retention;
 use bell::Bell;
 pub use channel::WindowSize;
 use channel::{Channel, LaneKey};
-use jobs::{Done, Jobs};
+use jobs::{Crew, Done, Jobs};
 use keeping::Keeping;
 use notice::Notice;
 use report::Report;
 use slot::{Reader, Slot};
 use source::ReadOrder;
+pub use stepped::SteppedEngine;
 use waits::{Broker, Wait};
 
 /// A lane's turn at the channel.
@@ -104,7 +106,8 @@ pub struct Engine<P> {
     flooded: bool,
     channel: Channel,
     broker: Broker,
-    notice: Notice,
+    /// `None` where nobody asks what it waits for.
+    notice: Option<Notice>,
     first: usize,
     reads: usize,
     /// `None` while one is going on.
@@ -142,20 +145,32 @@ impl<P: Publisher> Engine<P> {
                 .ok()
         };
         let watcher = options.inotify.then(|| tokio::task::spawn_blocking(watch));
-        let now = system.clock.monotonic();
         let bell = ear.map(|ear| Bell::listen(ear.socket, share.id));
         let notice = Notice::begin(system.clone(), share.clone(), lease.epoch());
-        let (jobs, done) = Jobs::new(system, share, lease);
+        let (jobs, done) = Jobs::new(system, share, lease, Crew::Threads);
+        let begun = Self::begun(publisher, jobs, done, hints, options);
+        Self { _watcher: watcher, bell, notice: Some(notice), ..begun }
+    }
+
+    /// One that has nothing but its jobs and its publisher.
+    fn begun(
+        publisher: P,
+        jobs: Jobs,
+        done: mpsc::UnboundedReceiver<Done>,
+        hints: mpsc::UnboundedReceiver<Hint>,
+        options: EngineOptions,
+    ) -> Self {
+        let now = jobs.system.clock.monotonic();
         Self {
             publisher,
             jobs,
             done,
             hints,
-            _watcher: watcher,
-            bell,
+            _watcher: None,
+            bell: None,
             channel: Channel::new(options.window),
             broker: Broker::Away { since: now },
-            notice,
+            notice: None,
             report: Report::new(now, options.report_every),
             options,
             slots: Vec::new(),
@@ -209,7 +224,12 @@ impl<P: Publisher> Engine<P> {
             }
         }
         let fenced = matches!(self.failure, Some(RelayError::Fenced { .. }));
-        tokio::join!(self.publisher.close(), self.notice.withdraw(!fenced));
+        let withdrawn = async {
+            if let Some(notice) = self.notice {
+                notice.withdraw(!fenced).await;
+            }
+        };
+        tokio::join!(self.publisher.close(), withdrawn);
         self.report.last(&self.slots);
         self.failure.map_or(Ok(()), Err)
     }
@@ -307,7 +327,9 @@ impl<P: Publisher> Engine<P> {
         if self.next_look <= now {
             self.next_look = now + LOOK_EVERY;
             self.jobs.tell_hanging();
-            self.notice.show(self.waits(now));
+            if let Some(notice) = &self.notice {
+                notice.show(self.waits(now));
+            }
         }
         if self.next_ballast <= now && self.stopping.is_none() {
             self.next_ballast = now + BALLAST_EVERY;

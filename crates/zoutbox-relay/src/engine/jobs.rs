@@ -1,8 +1,10 @@
 //! Everything that touches the share, on threads that may block, so that a call that hangs (NFS waits for ever) stalls one lane and
 //! nothing else.
+//!
+//! A simulator has no threads: there the jobs are kept until it does them, one after the other, in the order that it wants.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
@@ -59,6 +61,7 @@ pub(super) struct Jobs {
     lease: Arc<Lease>,
     ballast: Ballast,
     calls: Calls,
+    crew: Crew,
     reads: Arc<Semaphore>,
     others: Arc<Semaphore>,
     removals: Arc<Semaphore>,
@@ -66,17 +69,50 @@ pub(super) struct Jobs {
     done: mpsc::UnboundedSender<Done>,
 }
 
+/// Who does the jobs.
+#[derive(Clone)]
+pub(super) enum Crew {
+    /// Threads of the runtime.
+    Threads,
+    /// Whoever steps the engine, from here.
+    Stepped(Kept),
+}
+
+/// Jobs that nobody has done yet, oldest first. Clones share them.
+#[derive(Clone, Default)]
+pub(super) struct Kept(Arc<Mutex<Vec<Job>>>);
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl Kept {
+    fn keep(&self, job: Job) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(job);
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Takes one out; `None` if there are not so many.
+    pub(super) fn take(&self, index: usize) -> Option<Job> {
+        let mut jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (index < jobs.len()).then(|| jobs.remove(index))
+    }
+}
+
 impl Jobs {
     pub(super) fn new(
         system: System,
         share: Share,
         lease: Arc<Lease>,
+        crew: Crew,
     ) -> (Self, mpsc::UnboundedReceiver<Done>) {
         let (done, receiver) = mpsc::unbounded_channel();
         let permits = [READS, OTHERS, REMOVALS, 1].map(|permits| Arc::new(Semaphore::new(permits)));
         let [reads, others, removals, sweeps] = permits;
         let (ballast, calls) = (Ballast::new(&system, &share), Calls::default());
-        (Self { system, share, lease, ballast, calls, reads, others, removals, sweeps, done }, receiver)
+        let jobs = Self { system, share, lease, ballast, calls, crew, reads, others, removals, sweeps, done };
+        (jobs, receiver)
     }
 
     /// Tells which calls hang.
@@ -95,11 +131,19 @@ impl Jobs {
     /// Makes the ballast if there is none.
     pub(super) fn keep_ballast(&self) {
         let ballast = self.ballast.clone();
-        drop(tokio::task::spawn_blocking(move || {
+        self.unheard(move || {
             if let Err(error) = ballast.keep() {
                 tracing::warn!("no ballast for a full share: {error}");
             }
-        }));
+        });
+    }
+
+    /// Has a job done that nobody waits for.
+    fn unheard(&self, job: impl FnOnce() + Send + 'static) {
+        match &self.crew {
+            Crew::Threads => drop(tokio::task::spawn_blocking(job)),
+            Crew::Stepped(kept) => kept.keep(Box::new(job)),
+        }
     }
 
     fn run(
@@ -133,17 +177,20 @@ impl Jobs {
     ) {
         let (system, share, done) = (self.system.clone(), self.share.clone(), self.done.clone());
         let (permits, calls) = (Arc::clone(permits), self.calls.clone());
+        let job = move || {
+            let call = calls.begin(writer, what, system.clock.monotonic());
+            let done = job(&watched(&system, &calls, call), &share);
+            if let Some(news) = calls.end(call) {
+                tell(&news, system.clock.monotonic());
+            }
+            done
+        };
+        if let Crew::Stepped(kept) = &self.crew {
+            return kept.keep(Box::new(move || drop(done.send(job()))));
+        }
         tokio::spawn(async move {
             let Ok(permit) = permits.acquire_owned().await else { return };
-            let result = tokio::task::spawn_blocking(move || {
-                let call = calls.begin(writer, what, system.clock.monotonic());
-                let done = job(&watched(&system, &calls, call), &share);
-                if let Some(news) = calls.end(call) {
-                    tell(&news, system.clock.monotonic());
-                }
-                done
-            });
-            let result = result.await;
+            let result = tokio::task::spawn_blocking(job).await;
             drop(permit);
             if let Ok(result) = result {
                 // Nobody listens any more when the relay is ending.
@@ -244,11 +291,11 @@ impl Jobs {
     /// Nobody waits for it.
     pub(super) fn sweep_registrations(&self, after: Duration) {
         let (system, share) = (self.system.clone(), self.share.clone());
-        drop(tokio::task::spawn_blocking(move || {
+        self.unheard(move || {
             if let Err(error) = sweep_registrations(&system, &share, after) {
                 tracing::warn!("what consumers left can't be swept: {error}");
             }
-        }));
+        });
     }
 }
 

@@ -1,0 +1,115 @@
+//! In front of every call: the process may be gone, others may get a turn, the server may be out of reach, and the call may fail.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use zoutbox_storage::{Operation, StorageError};
+
+use super::{State, World};
+
+/// An error of a call, as the kernel would give it.
+pub(super) fn failed(operation: Operation, path: &Path, error: io::ErrorKind) -> StorageError {
+    StorageError::Io { operation, path: path.to_owned(), offset: None, source: error.into() }
+}
+
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It does what it says.
+    Works,
+    /// It does nothing, and says so.
+    Fails(io::ErrorKind),
+    /// It takes effect, and then reports an error.
+    FailsLate(io::ErrorKind),
+}
+
+impl World {
+    /// In front of a call. An error means that the process is no more: nothing that it does has an effect.
+    pub(super) fn enter(
+        &self,
+        process: usize,
+        operation: Operation,
+        path: &Path,
+    ) -> Result<Fate, StorageError> {
+        let gone = || failed(operation, path, io::ErrorKind::BrokenPipe);
+        let mut state = self.lock();
+        state.counts.calls += 1;
+        if !state.goes_on(process) {
+            return Err(gone());
+        }
+        let pause = state.random.between(5, 300);
+        state.now += Duration::from_micros(pause);
+        let rate = if state.calm { 0 } else { state.knobs.interrupts };
+        let interrupted = state.random.chance(rate);
+        drop(state);
+        if interrupted {
+            self.interrupt();
+        }
+        self.reach_server(process);
+        let mut state = self.lock();
+        if !state.is_alive(process) {
+            return Err(gone());
+        }
+        let fate = state.draw(operation);
+        if state.trace.is_wanted() {
+            let name = state.processes.get(process).map(|process| process.name.clone()).unwrap_or_default();
+            let outcome = match fate {
+                Fate::Works => String::new(),
+                Fate::Fails(error) => format!(": fails, {error}"),
+                Fate::FailsLate(error) => format!(": takes effect, and says {error}"),
+            };
+            state.say(&name, format_args!("  {operation} {}{outcome}", path.display()));
+        }
+        Ok(fate)
+    }
+
+    /// A call to a server that does not answer waits. Others go on meanwhile.
+    fn reach_server(&self, process: usize) {
+        loop {
+            let mut state = self.lock();
+            let Some(host) = state.processes.get(process).filter(|p| p.alive).map(|p| p.host) else { return };
+            let Some(until) = state.hosts.get(host).and_then(|host| host.frozen) else { return };
+            let rest = until.saturating_sub(state.now);
+            state.now += rest / 4 + Duration::from_millis(10);
+            state.thaw();
+            drop(state);
+            self.interrupt();
+        }
+    }
+}
+
+impl State {
+    /// Whether the process lives to make this call.
+    fn goes_on(&mut self, number: usize) -> bool {
+        let Some(process) = self.processes.get_mut(number).filter(|process| process.alive) else {
+            return false;
+        };
+        let dies = process.life == Some(0);
+        process.life = process.life.map(|life| life.saturating_sub(1));
+        if dies {
+            self.counts.kills += 1;
+            self.kill(number);
+        }
+        !dies
+    }
+
+    fn draw(&mut self, operation: Operation) -> Fate {
+        use Operation as Op;
+        use io::ErrorKind as Kind;
+        if self.calm || self.random.below(1_000_000) >= self.knobs.disk_faults {
+            return Fate::Works;
+        }
+        self.counts.disk_faults += 1;
+        match operation {
+            Op::Write | Op::Create => {
+                Fate::Fails(if self.random.chance(300) { Kind::StorageFull } else { Kind::Other })
+            }
+            Op::Sync => Fate::Fails(if self.random.chance(200) { Kind::QuotaExceeded } else { Kind::Other }),
+            Op::Rename | Op::Link | Op::Remove | Op::SyncDirectory | Op::CreateDirectory => {
+                if self.random.chance(500) { Fate::FailsLate(Kind::Other) } else { Fate::Fails(Kind::Other) }
+            }
+            _ => Fate::Fails(Kind::Other),
+        }
+    }
+}

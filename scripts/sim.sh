@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# The simulation: real cores over a simulated disk, clock, broker and processes; one seed decides everything.
+#
+#   scripts/sim.sh [--seeds N] [--first SEED]     some seeds, on all cores; 1000 from seed 1
+#   scripts/sim.sh --minutes N [--first SEED]     as many as fit, with progress and seeds/s
+#   scripts/sim.sh --seed S [--trace]             this one alone; with all that happens
+#   scripts/sim.sh --known                        the seeds in fixtures/seeds/: each broke a promise once
+#   scripts/sim.sh --mutants [NAME...]            takes out one guard at a time, and wants a checker to notice
+#
+# ZOUTBOX_SIM_BUDGET   how many seeds a mutant may survive; 20000
+#
+# Exit codes: 0 every promise kept, every mutant caught; 1 not so; other codes: the script could not do its work.
+set -euo pipefail
+cd "$(dirname "$(realpath "$0")")/.."
+
+readonly budget=${ZOUTBOX_SIM_BUDGET:-20000}
+readonly patches=crates/zoutbox-sim/mutants
+readonly target=${CARGO_TARGET_DIR:-$PWD/target}
+
+die() { printf 'sim.sh: %s\n' "$*" >&2; exit 2; }
+
+build() { cargo build --quiet --locked --release -p zoutbox-sim; }
+
+known() {
+    local file seed count=0
+    for file in fixtures/seeds/*.seed; do
+        [[ -e $file ]] || break
+        read -r seed _ <"$file"
+        "$target/release/zoutbox-sim" --seed "$seed" || die "$file breaks a promise again"
+        count=$((count + 1))
+    done
+    printf '%d known seeds, every promise kept\n' "$count"
+}
+
+# ------------------------------------------------------------------------------------------------------------- mutants
+
+mutants=0 caught=0
+survivors=()
+
+judge() { # NAME WHAT PROGRAM [OPTION...]
+    local name=$1 what=$2 output status=0
+    shift 2
+    mutants=$((mutants + 1))
+    output=$("$@" --seeds "$budget" --until-caught 2>&1) || status=$?
+    # Only a broken promise counts: not a program that could not run.
+    if ((status == 1)) && grep -q '^caught after ' <<<"$output"; then
+        caught=$((caught + 1))
+        printf '%-32s %s\n' "$name" "$(grep '^caught after ' <<<"$output" | cut -c -160)"
+    else
+        survivors+=("$name")
+        printf '%-32s SURVIVED %d seeds: %s\n' "$name" "$budget" "$what"
+        tail -n 3 <<<"$output"
+    fi
+}
+
+# A copy of what is in the repository, at one place, so that only what a mutant touches is compiled again.
+copy_workspace() { # DIRECTORY
+    local list
+    list=$(mktemp)
+    git ls-files --cached --others --exclude-standard -z -- Cargo.toml Cargo.lock .clippy.toml crates README.md fixtures docs >"$list"
+    mkdir -p "$1"
+    rm -rf "$1/crates"
+    tar --null --files-from="$list" -cf - | tar -xf - -C "$1"
+    rm -f "$list"
+}
+
+judge_patch() { # PATCH
+    local name what
+    name=$(basename "$1" .patch)
+    what=$(head -n 1 "$1")
+    patch --quiet --batch --forward -p1 -d "$copy" <"$1" >/dev/null || die "$1 does not apply"
+    # The same target directory: what comes from the registry is compiled there already. The program must not be taken for the real one.
+    if CARGO_TARGET_DIR=$target cargo build --quiet --locked -p zoutbox-sim --manifest-path "$copy/Cargo.toml" 2>"$copy/build.log"; then
+        mv "$target/debug/zoutbox-sim" "$copy/mutant"
+        judge "$name" "$what" "$copy/mutant"
+    else
+        tail -n 20 "$copy/build.log"
+        die "$1 does not compile"
+    fi
+    patch --quiet --batch --reverse -p1 -d "$copy" <"$1" >/dev/null || die "$1 can't be taken back"
+}
+
+run_mutants() { # [NAME...]
+    local name
+    command -v patch >/dev/null || die "patch is missing"
+    copy=$target/mutants/workspace
+    copy_workspace "$copy"
+    cargo build --quiet --locked -p zoutbox-sim
+    cp "$target/debug/zoutbox-sim" "$copy/real"
+    local -a names=("$@")
+    ((${#names[@]} > 0)) || names=(world:file-sync world:directory-sync world:locks world:confirms world:inbox)
+    if (($# == 0)); then
+        for name in "$patches"/*.patch; do names+=("$(basename "$name" .patch)"); done
+    fi
+    for name in "${names[@]}"; do
+        case $name in
+            world:*) judge "$name" "the world without it" "$copy/real" --break "${name#world:}" ;;
+            *)
+                [[ -e $patches/$name.patch ]] || die "no such mutant: $name"
+                judge_patch "$patches/$name.patch"
+                ;;
+        esac
+    done
+    if ((${#survivors[@]} > 0)); then printf 'survived: %s\n' "${survivors[*]}"; fi
+    printf '%d mutants, %d caught\n' "$mutants" "$caught"
+    ((mutants == caught))
+}
+
+case ${1:-} in
+    --help | -h) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+    --mutants) shift; run_mutants "$@" ;;
+    --known) build; known ;;
+    *) build; exec "$target/release/zoutbox-sim" "$@" ;;
+esac
