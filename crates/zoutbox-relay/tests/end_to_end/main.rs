@@ -23,7 +23,11 @@ mod delivery;
 #[cfg(test)]
 mod doorbell;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod keeping;
+#[cfg(test)]
+mod network;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
@@ -36,6 +40,8 @@ mod retention;
 mod strangers;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod trouble;
 #[cfg(test)]
 mod undeliverable;
 #[cfg(test)]

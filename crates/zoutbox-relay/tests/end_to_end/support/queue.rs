@@ -4,12 +4,15 @@ use std::ops::Deref;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use lapin::options::{
-    BasicPublishOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
+    BasicPublishOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
+    QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
 use tokio::runtime::Runtime;
-use zoutbox_test_support::Broker;
+use zoutbox_test_support::{Broker, wait_until};
+
+use super::LONG;
 
 /// What consumers and helpers run on. The relay is a process of its own.
 pub(crate) fn runtime() -> &'static Runtime {
@@ -81,6 +84,11 @@ impl Queue {
 
     /// Makes all of it, if it is not there.
     pub(crate) fn declare(&self, keys: &[&str]) {
+        self.declare_with(keys, FieldTable::default());
+    }
+
+    /// The same, the queue with these arguments besides its type.
+    pub(crate) fn declare_with(&self, keys: &[&str], mut arguments: FieldTable) {
         runtime().block_on(async {
             let (_connection, channel) = self.connect().await;
             let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
@@ -89,7 +97,6 @@ impl Queue {
                 .exchange_declare(exchange, ExchangeKind::Topic, options, FieldTable::default())
                 .await
                 .unwrap();
-            let mut arguments = FieldTable::default();
             arguments.insert("x-queue-type".into(), AMQPValue::LongString(self.kind.into()));
             let name = self.name.as_str().into();
             channel.queue_declare(name, QueueDeclareOptions::durable(), arguments).await.unwrap();
@@ -103,6 +110,32 @@ impl Queue {
             let options = ExchangeDeleteOptions::default();
             channel.exchange_delete(self.exchange.as_str().into(), options).await.unwrap();
         });
+    }
+
+    /// Removes the queue, and what is in it.
+    pub(crate) fn delete(&self) {
+        runtime().block_on(async {
+            let (_connection, channel) = self.connect().await;
+            channel.queue_delete(self.name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+        });
+    }
+
+    /// Waits until each of these nodes would find the queue again.
+    pub(crate) fn wait_until_written_down(&self, nodes: &[Broker]) {
+        wait_until("all nodes know the queue for good", LONG, || {
+            nodes.iter().all(|node| node.has_written_down(&self.name))
+        });
+    }
+
+    /// Waits until each of these nodes is part of the queue again, and has all of it.
+    pub(crate) fn wait_until_replicated(&self, nodes: &[Broker]) {
+        let online = || {
+            let listed = nodes[0].ctl(&["list_queues", "name", "online"]);
+            let line =
+                listed.lines().find(|line| line.starts_with(&self.name)).unwrap_or_default().to_owned();
+            line.matches('@').count() == nodes.len()
+        };
+        wait_until("all nodes are part of the queue", LONG, online);
     }
 
     /// Binds the queue with these keys, too.
