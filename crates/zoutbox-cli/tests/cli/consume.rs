@@ -336,7 +336,8 @@ fn pointers_are_followed_and_the_relay_keeps_what_they_lead_to_for_a_registered_
     assert_eq!(ids(&lines), names(1..=300));
     let mut cat: Vec<String> = share.run("cat", &[]).good().lines().map(str::to_owned).collect();
     let mut printed = lines;
-    (printed.sort(), cat.sort());
+    printed.sort();
+    cat.sort();
     assert_eq!(printed, cat);
     let file: Value = json(&std::fs::read_to_string(share.path("consumers/consume")).expect("registered"));
     let last = before.last().expect("several").file_stem().expect("a name").to_str().expect("text");

@@ -113,15 +113,22 @@ impl Account {
 
     fn make(name: &'static str) -> Self {
         let account = Self { name };
-        Self::ctl(&["add_user", name, "right"]);
-        account.allow(".*");
+        account.add();
         account
+    }
+
+    fn add(&self) {
+        Self::ctl(&["add_user", self.name, "right"]);
+        self.allow(".*");
     }
 
     fn allow(&self, write: &str) {
         Self::ctl(&["set_permissions", self.name, ".*", write, ".*"]);
     }
 }
+
+/// What the relay says, what does it, and what makes it good.
+type Harm<'a> = (&'a str, Box<dyn Fn(&Account)>, Box<dyn Fn(&Account)>);
 
 #[test]
 fn rights_that_are_taken_away_are_waited_for_and_told_in_a_line_without_the_password() {
@@ -138,7 +145,6 @@ fn rights_that_are_taken_away_are_waited_for_and_told_in_a_line_without_the_pass
     orders.append_many(100);
     world.wait_until_confirmed(&orders);
 
-    type Harm<'a> = (&'a str, Box<dyn Fn(&Account)>, Box<dyn Fn(&Account)>);
     let harms: [Harm<'_>; 3] = [
         (
             "ACCESS_REFUSED - Login was refused",
@@ -153,7 +159,7 @@ fn rights_that_are_taken_away_are_waited_for_and_told_in_a_line_without_the_pass
         (
             "ACCESS_REFUSED - Login was refused",
             Box::new(|user| Account::ctl(&["delete_user", user.name])),
-            Box::new(|user| drop(Account::make(user.name))),
+            Box::new(Account::add),
         ),
     ];
     for (reason, harm, heal) in harms {
