@@ -16,7 +16,11 @@ fn is_fenced(result: &Result<(), RelayError>) -> bool {
 fn the_beginning() -> Position {
     let segment =
         zoutbox_format::SegmentId { epoch: Epoch::FIRST, first_sequence: zoutbox_format::Sequence::FIRST };
-    Position { segment, offset: 0, next_sequence: zoutbox_format::Sequence::FIRST }
+    Position {
+        segment,
+        offset: zoutbox_format::header::HEADER_LENGTH as u64,
+        next_sequence: zoutbox_format::Sequence::FIRST,
+    }
 }
 
 #[test]
@@ -50,7 +54,8 @@ fn a_lease_that_the_share_does_not_show_any_more_is_lost() {
         // A second relay takes another file, and the first one still has a lock.
         ground.clock.advance(PROOF);
         let second = taken(&ground);
-        assert!(is_fenced(&lease.prove()), "it is another's");
+        let proven = lease.prove();
+        assert!(is_fenced(&proven), "it is another's: {proven:?}, {}", second.epoch());
         assert!(is_fenced(&lease.save(&ground.writer, the_beginning())), "a checkpoint of one that lost it");
         second.prove().unwrap();
         std::fs::remove_dir_all(ground.share.layout.root()).unwrap();
