@@ -10,9 +10,7 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
 use tokio::runtime::Runtime;
-use zoutbox_test_support::{Broker, wait_until};
-
-use super::LONG;
+use zoutbox_test_support::Broker;
 
 /// What consumers and helpers run on. The relay is a process of its own.
 pub(crate) fn runtime() -> &'static Runtime {
@@ -118,24 +116,6 @@ impl Queue {
             let (_connection, channel) = self.connect().await;
             channel.queue_delete(self.name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
         });
-    }
-
-    /// Waits until each of these nodes would find the queue again.
-    pub(crate) fn wait_until_written_down(&self, nodes: &[Broker]) {
-        wait_until("all nodes know the queue for good", LONG, || {
-            nodes.iter().all(|node| node.has_written_down(&self.name))
-        });
-    }
-
-    /// Waits until each of these nodes is part of the queue again, and has all of it.
-    pub(crate) fn wait_until_replicated(&self, nodes: &[Broker]) {
-        let online = || {
-            let listed = nodes[0].ctl(&["list_queues", "name", "online"]);
-            let line =
-                listed.lines().find(|line| line.starts_with(&self.name)).unwrap_or_default().to_owned();
-            line.matches('@').count() == nodes.len()
-        };
-        wait_until("all nodes are part of the queue", LONG, online);
     }
 
     /// Binds the queue with these keys, too.
