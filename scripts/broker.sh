@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # A private RabbitMQ node: one recipe for the demo and for the tests.
 #
-#   broker.sh install               the distribution's rabbitmq-server, unless it is there; starts no service
+#   broker.sh install               the server, unless it is there; starts no service
 #   broker.sh start DIR [AMQP_PORT] start (or start again) the node of DIR; prints its AMQP URL
+#   broker.sh join DIR OTHER        start a new node in DIR, in the cluster of the node of OTHER, which runs; prints its AMQP URL
 #   broker.sh kill DIR              SIGKILL, as a crash would
 #   broker.sh stop DIR              orderly end, of its epmd too; right after `kill` and on a dead node as well
 #   broker.sh ctl DIR ARGS...       rabbitmqctl against that node
@@ -11,10 +12,15 @@
 #
 # Private means: all files below DIR, every port on 127.0.0.1, a node name, cookie and epmd of its own, and no setting
 # taken from /etc/rabbitmq or from the caller's environment. It can run beside any other RabbitMQ, as root or not.
-# Ports are kept in DIR: a node that starts again has its old ports and its old data.
+# Ports are kept in DIR: a node that starts again has its old ports and its old data. The nodes of a cluster share the epmd of
+# the one that they joined: it is stopped last.
+#
+# ZOUTBOX_BROKER chooses the server: nothing is the one that the host's distribution has; 4 is a current one, that of Debian 13,
+# in a tree of its own that is made by debootstrap (40 s, 370 MB) and kept in ${XDG_CACHE_HOME:-~/.cache}/zoutbox-broker. A node
+# of it runs in that tree by chroot, in a mount namespace of its own, so that no mount is ever left behind.
 #
 # Read at each start, if there: DIR/extra.conf (appended to rabbitmq.conf) and DIR/enabled_plugins.
-# ZOUTBOX_RABBITMQ_BIN names the directory of another RabbitMQ's rabbitmq-server and rabbitmqctl.
+# ZOUTBOX_RABBITMQ_BIN names the directory of another RabbitMQ's rabbitmq-server and rabbitmqctl; not with ZOUTBOX_BROKER.
 #
 # What it costs: a start takes about 5 s; `ctl` boots an Erlang VM for each call, about 1 s; the others only read /proc.
 set -euo pipefail
@@ -22,6 +28,10 @@ set -euo pipefail
 readonly boot_seconds=120
 readonly stop_seconds=60
 readonly policy=/usr/sbin/policy-rc.d
+readonly suite=trixie
+readonly packages=rabbitmq-server,procps
+readonly cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/zoutbox-broker
+readonly inside=/node # where a tree shows a node's DIR
 
 say() { printf 'broker.sh: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
@@ -46,16 +56,35 @@ rabbitmq_bin() {
 
 # ---------------------------------------------------------------------------------------------------------- install
 
-install_package() {
+install_server() {
+    if [[ $server == 4 ]]; then install_tree; else install_rabbitmq; fi
+}
+
+# Sets: root, what a command needs in front to run as root.
+become_root() { # FOR
+    root=()
+    if ((EUID != 0)); then
+        command -v sudo >/dev/null || die "$1 needs root or sudo"
+        root=(sudo)
+    fi
+}
+
+install_package() { # PACKAGE
+    local -a root
+    become_root "installing $1"
+    command -v apt-get >/dev/null || die "$1 is missing, and so is apt-get to install it with"
+    local -a apt=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120)
+    "${apt[@]}" install -y --no-install-recommends "$1" >&2 ||
+        { "${apt[@]}" update >&2 && "${apt[@]}" install -y --no-install-recommends "$1" >&2; } ||
+        die "apt-get could not install $1"
+}
+
+install_rabbitmq() {
     if rabbitmq_bin >/dev/null && command -v erl >/dev/null; then
         return
     fi
-    local -a root=()
-    if ((EUID != 0)); then
-        command -v sudo >/dev/null || die "rabbitmq-server is missing; installing it needs root or sudo"
-        root=(sudo)
-    fi
-    command -v apt-get >/dev/null || die "rabbitmq-server is missing, and so is apt-get to install it with"
+    local -a root
+    become_root "installing rabbitmq-server"
 
     # Installing would start the distribution's service. policy-rc.d is Debian's way to say no; it stays only as long as
     # the installation runs, and one that is already there is somebody's decision and is left alone.
@@ -67,12 +96,56 @@ install_package() {
     elif ! policy_forbids_start; then
         die "$policy is there and would let the service start; install rabbitmq-server yourself"
     fi
-
-    local -a apt=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120)
-    "${apt[@]}" install -y --no-install-recommends rabbitmq-server >&2 ||
-        { "${apt[@]}" update >&2 && "${apt[@]}" install -y --no-install-recommends rabbitmq-server >&2; } ||
-        die "apt-get could not install rabbitmq-server"
+    install_package rabbitmq-server
     rabbitmq_bin >/dev/null || die "rabbitmq-server is installed, but its scripts are not where they were expected"
+}
+
+# Named after what goes in, so that a change of the recipe makes another one.
+tree() {
+    printf '%s/%s-%s\n' "$cache" "$suite" "$(printf '%s\n' "$suite" "$packages" "$(uname -m)" | sha256sum | cut -c1-16)"
+}
+
+need_tree() {
+    [[ -d $(tree) ]] || die "the current RabbitMQ is missing; run: ZOUTBOX_BROKER=4 $0 install"
+}
+
+install_tree() {
+    local made building mirror
+    local -a root
+    made=$(tree)
+    if [[ -d $made ]]; then return; fi
+    mkdir -p "$cache/none/partial"
+    exec 8>"$cache/lock"
+    flock 8
+    if [[ -d $made ]]; then return; fi
+    PATH=$PATH:/usr/sbin command -v debootstrap >/dev/null || install_package debootstrap
+    become_root "making a tree with debootstrap"
+    mirror=$(mirror)
+    [[ -n $mirror ]] || die "apt's sources name no mirror of this release, from which to take $suite"
+    building=$cache/building
+    say "making $made"
+    # What it mounts goes with its namespace, whatever becomes of it.
+    "${root[@]}" rm -rf --one-file-system "$building"
+    if ! "${root[@]}" env PATH="$PATH:/usr/sbin:/sbin" unshare --mount --propagation private debootstrap \
+        --variant=minbase --include="$packages" "$suite" "$building" "$mirror" >"$cache/log" 2>&1; then
+        tail -n 20 "$cache/log" >&2
+        die "debootstrap failed; all that it said is in $cache/log"
+    fi
+    # shellcheck disable=SC2016 # for the inner shell
+    "${root[@]}" sh -euc '
+        find "$1/var/cache/apt" "$1/var/lib/apt/lists" -type f -delete
+        mkdir "$1$2"
+        printf "127.0.0.1 localhost\n" >"$1/etc/hosts"
+        mv -T "$1" "$3"
+    ' sh "$building" "$inside" "$made"
+}
+
+# The mirror that the host's own apt uses: apt tells itself, however its sources are written down.
+mirror() {
+    local release
+    release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+    apt-get -o Debug::NoLocking=1 -o "Dir::State::lists=$cache/none" --print-uris update 2>/dev/null |
+        sed -nE "s#^'(.*)/dists/$release/InRelease'.*#\1#p" | head -n 1
 }
 
 policy_forbids_start() {
@@ -87,7 +160,7 @@ remove_policy() {
 
 # ------------------------------------------------------------------------------------------- what is known about DIR
 
-# Sets: dir, node, amqp_port, dist_port, epmd_port.
+# Sets: dir, server, node, amqp_port, dist_port, epmd_port, epmd_of (the DIR whose epmd it is).
 load() {
     dir=$(realpath -- "$1")
     [[ -f $dir/node.env ]] || die "no broker was ever started in $1"
@@ -97,7 +170,8 @@ load() {
 
 save() {
     # shellcheck disable=SC2154 # set by load or by choose
-    printf '%s=%s\n' node "$node" amqp_port "$amqp_port" dist_port "$dist_port" epmd_port "$epmd_port" >"$dir/node.env"
+    printf '%s=%q\n' server "$server" node "$node" amqp_port "$amqp_port" dist_port "$dist_port" epmd_port "$epmd_port" \
+        epmd_of "$epmd_of" >"$dir/node.env"
 }
 
 url() { printf 'amqp://guest:guest@127.0.0.1:%s\n' "$amqp_port"; }
@@ -139,13 +213,34 @@ free_port() {
     die "no free port found"
 }
 
-choose() {
-    node="zoutbox-$(printf '%s' "$dir" | cksum | cut -d' ' -f1)@localhost"
+choose() { # AMQP_PORT|'' [OTHER]
+    if [[ -n ${2:-} ]]; then
+        take_from "$2"
+    else
+        epmd_port=$(free_port)
+        epmd_of=$dir
+    fi
+    node=$(name_of "$dir")
     amqp_port=${1:-$(free_port)}
     dist_port=$(free_port)
-    epmd_port=$(free_port)
     save
 }
+
+# What a new node needs of the cluster that it joins: its server, its epmd, its cookie, and whom to ask.
+take_from() { # OTHER
+    local own=$dir
+    load "$1"
+    mkdir -p "$own/home"
+    cp -pf "$dir/home/.erlang.cookie" "$own/home/"
+    {
+        printf 'cluster_formation.peer_discovery_backend = classic_config\n'
+        printf 'cluster_formation.classic_config.nodes.1 = %s\n' "$node"
+        printf 'cluster_formation.classic_config.nodes.2 = %s\n' "$(name_of "$own")"
+    } >"$own/cluster.conf"
+    dir=$own
+}
+
+name_of() { printf 'zoutbox-%s@localhost\n' "$(printf '%s' "$1" | cksum | cut -d' ' -f1)"; }
 
 # Process ids are used again by the kernel, so no pid is trusted for being in a file. All that belongs to a node carries
 # this in its environment, from the first shell of its launch on, and its helpers inherit it.
@@ -181,35 +276,42 @@ wait_gone() { # PID SECONDS
 # -------------------------------------------------------------------------------------------------------- the recipe
 
 # `env -i`: whatever RABBITMQ_*, ERL_* or HOME the caller has is about some other node.
-# Sets: private, the arguments for `env`.
+# Sets: private, the arguments for `env`; and enter, what goes in front of a program to run it where the server is.
 private_environment() {
-    local bin erlang="-kernel inet_dist_use_interface {127,0,0,1}"
-    bin=$(rabbitmq_bin) || die "rabbitmq-server is missing; run: $0 install"
+    local bin=/usr/lib/rabbitmq/bin at=$dir erlang="-kernel inet_dist_use_interface {127,0,0,1}"
+    enter=()
+    if [[ $server == 4 ]]; then
+        need_tree
+        at=$inside
+        enter_tree
+    else
+        bin=$(rabbitmq_bin) || die "rabbitmq-server is missing; run: $0 install"
+    fi
     private=(-i
-        HOME="$dir/home"
+        HOME="$at/home"
         PATH="$bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         LC_ALL=C.UTF-8
         "$(mark)"
 
         RABBITMQ_NODENAME="$node"
-        RABBITMQ_MNESIA_BASE="$dir/data"
-        RABBITMQ_LOG_BASE="$dir/log"
+        RABBITMQ_MNESIA_BASE="$at/data"
+        RABBITMQ_LOG_BASE="$at/log"
         RABBITMQ_LOGS=-
-        RABBITMQ_PID_FILE="$dir/rabbitmq.pid"
+        RABBITMQ_PID_FILE="$at/rabbitmq.pid"
 
         # Each of these would fall back to /etc/rabbitmq.
         RABBITMQ_CONF_ENV_FILE=/dev/null
-        RABBITMQ_CONFIG_FILE="$dir/rabbitmq.conf"
-        RABBITMQ_CONFIG_FILES="$dir/conf.d"
-        RABBITMQ_ADVANCED_CONFIG_FILE="$dir/advanced.config"
-        RABBITMQ_ENABLED_PLUGINS_FILE="$dir/enabled_plugins"
+        RABBITMQ_CONFIG_FILE="$at/rabbitmq.conf"
+        RABBITMQ_CONFIG_FILES="$at/conf.d"
+        RABBITMQ_ADVANCED_CONFIG_FILE="$at/advanced.config"
+        RABBITMQ_ENABLED_PLUGINS_FILE="$at/enabled_plugins"
 
         RABBITMQ_NODE_IP_ADDRESS=127.0.0.1
         RABBITMQ_NODE_PORT="$amqp_port"
         RABBITMQ_DIST_PORT="$dist_port"
         ERL_EPMD_PORT="$epmd_port"
         ERL_EPMD_ADDRESS=127.0.0.1
-        ERL_CRASH_DUMP="$dir/log/erl_crash.dump"
+        ERL_CRASH_DUMP="$at/log/erl_crash.dump"
 
         # Without the interface the distribution port would listen on every address. Two schedulers, bound to no core:
         # several nodes may share a small machine with the programs under test.
@@ -227,6 +329,20 @@ private_environment() {
     )
 }
 
+# Who is not root gets a user namespace as well, in which mounting is allowed.
+enter_tree() {
+    local -a user=()
+    ((EUID == 0)) || user=(--map-root-user)
+    # shellcheck disable=SC2016 # for the inner shell
+    enter=(unshare --mount --propagation private "${user[@]}" sh -euc '
+        tree=$1
+        mount --bind "$2" "$tree$3"
+        mount --rbind /proc "$tree/proc"
+        mount --rbind /dev "$tree/dev"
+        shift 3
+        exec chroot "$tree" "$@"' enter "$(tree)" "$dir" "$inside")
+}
+
 write_configuration() {
     mkdir -p "$dir"/{home,data,log,conf.d}
     if [[ ! -s $dir/home/.erlang.cookie ]]; then
@@ -238,6 +354,7 @@ write_configuration() {
     {
         printf 'listeners.tcp.1 = 127.0.0.1:%s\n' "$amqp_port"
         printf 'log.console = true\nlog.file = false\n'
+        [[ ! -e $dir/cluster.conf ]] || cat "$dir/cluster.conf"
         [[ ! -e $dir/extra.conf ]] || cat "$dir/extra.conf"
     } >"$dir/rabbitmq.conf"
 }
@@ -248,7 +365,7 @@ launch() { # PID_FILE COMMAND...
     shift
     private_environment
     # shellcheck disable=SC2016 # for the inner shell
-    (cd "$dir" && exec env "${private[@]}" setsid sh -c 'echo $$ >"$0"; exec "$@"' "$file" "$@") \
+    (cd "$dir" && exec env "${private[@]}" setsid sh -c 'echo $$ >"$0"; exec "$@"' "$file" "${enter[@]}" "$@") \
         </dev/null >>"$dir/node.log" 2>&1 9>&- &
 }
 
@@ -257,6 +374,10 @@ launch() { # PID_FILE COMMAND...
 start_epmd() {
     local tick
     if epmd_pid >/dev/null; then return; fi
+    if [[ $epmd_of != "$dir" ]]; then
+        port_taken "$epmd_port" || die "the epmd of $epmd_of does not run: start the node there first"
+        return
+    fi
     ! port_taken "$epmd_port" || return 1
     rm -f "$dir/epmd.pid"
     launch "$dir/epmd.pid" epmd -port "$epmd_port" -address 127.0.0.1
@@ -306,10 +427,12 @@ boot() {
 
 # ------------------------------------------------------------------------------------------------------- subcommands
 
-start() {
+start() { # DIR AMQP_PORT|'' [OTHER]
     local wanted=${2:-} fresh=false tries status
     [[ $wanted =~ ^[0-9]*$ ]] || die "not a port: $wanted"
-    if ! rabbitmq_bin >/dev/null || ! command -v erl >/dev/null; then
+    if [[ $server == 4 ]]; then
+        need_tree
+    elif ! rabbitmq_bin >/dev/null || ! command -v erl >/dev/null; then
         die "rabbitmq-server is missing; run: $0 install"
     fi
     mkdir -p "$1"
@@ -326,7 +449,7 @@ start() {
         save
     else
         fresh=true
-        choose "$wanted"
+        choose "$wanted" "${3:-}"
     fi
 
     # Between looking for a free port and binding it, somebody else may take it. Ports that nobody knows yet can change.
@@ -337,7 +460,7 @@ start() {
         if ((status == 0)); then break; fi
         end_epmd
         if ((status == 2)) && [[ $fresh == true ]] && ((tries < 4)); then
-            choose "$wanted"
+            choose "$wanted" "${3:-}"
         else
             exit 1
         fi
@@ -396,13 +519,16 @@ ctl() {
     node_pid >/dev/null || die "the node of $dir does not run"
     private_environment
     cd "$dir"
-    exec env "${private[@]}" rabbitmqctl "$@"
+    exec env "${private[@]}" "${enter[@]}" rabbitmqctl "$@"
 }
 
 [[ $(uname) == Linux ]] || die "needs Linux: it finds its processes in /proc"
+server=${ZOUTBOX_BROKER:-}
+[[ -z $server || $server == 4 ]] || die "ZOUTBOX_BROKER is $server: no such server; 4, or nothing"
 command=${1:-}
 case $command in
     install) (($# == 1)) || usage ;;
+    join) (($# == 3)) || usage ;;
     start) (($# == 2 || $# == 3)) || usage ;;
     kill | stop | url | pid) (($# == 2)) || usage ;;
     ctl) (($# >= 3)) || usage ;;
@@ -410,8 +536,9 @@ case $command in
 esac
 shift
 case $command in
-    install) install_package ;;
+    install) install_server ;;
     start) start "$@" ;;
+    join) start "$1" '' "$2" ;;
     kill) kill_node "$@" ;;
     stop) stop "$@" ;;
     ctl) ctl "$@" ;;

@@ -5,9 +5,10 @@
 #   scripts/test.sh PART...    these parts alone, in this order
 #   scripts/test.sh --help     the parts
 #
-# Needs cargo with rustfmt and clippy. RabbitMQ, PostgreSQL, a C compiler, git, python3 with pika and msgpack, and shellcheck come from
-# the distribution's packages when they are missing, by root or by sudo; whoever has them needs neither. cargo-deny, and cargo-fuzz where
-# there is a nightly toolchain, are built from the crate registry into target/tools when they are missing. Reads no standard input, builds in cargo's own
+# Needs cargo with rustfmt and clippy. RabbitMQ, PostgreSQL, a C compiler, git, python3 with pika and msgpack, debootstrap, shellcheck and
+# faketime come from the distribution's packages when they are missing, by root or by sudo; whoever has them needs neither. cargo-deny, and
+# cargo-fuzz where there is a nightly toolchain, are built from the crate registry into target/tools when they are missing. Reads no standard
+# input, builds in cargo's own
 # target directory, and deletes nothing there.
 #
 # The lab waits most of its time, for leases and caches to expire, so among other parts it runs beside them; what it said comes at
@@ -18,7 +19,7 @@
 set -euo pipefail
 exec </dev/null
 
-readonly default_parts=(format scripts lint deny docs unit integration doctests fuzz sim demo lab)
+readonly default_parts=(format scripts lint deny docs unit integration current doctests fuzz sim demo lab)
 readonly all_parts=("${default_parts[@]}" bench)
 
 declare -A about=(
@@ -29,6 +30,7 @@ declare -A about=(
     [docs]="rustdoc, warnings denied"
     [unit]="tests inside the crates"
     [integration]="tests over real programs, disks, a private RabbitMQ and a private PostgreSQL"
+    [current]="the suites that need a RabbitMQ once more, over a current one (4.x), which debootstrap brings"
     [doctests]="examples in the documentation"
     [fuzz]="what comes from outside: libFuzzer, a minute a target, where it can be had; else proptest over the same functions"
     [demo]="the demo, and that it notices a lost delivery"
@@ -135,12 +137,22 @@ part_unit() {
 part_integration() {
     need_command git git
     need_command python3 python3 # runs the format's reader in another language
+    need_command faketime faketime # clocks that jump
     need_python_modules pika msgpack # the consumer in another language, docs/consuming.md
     ./scripts/broker.sh install
     ./scripts/postgres.sh install
     # Tests run programs of other crates and examples too, and for `--test` cargo builds only the programs of the crate under test.
     cargo build --workspace --bins --examples --locked
     cargo_test --test '*'
+}
+
+part_current() {
+    need_command faketime faketime
+    ZOUTBOX_BROKER=4 ./scripts/broker.sh install
+    ./scripts/postgres.sh install
+    cargo build --workspace --bins --examples --locked
+    # Of the whole workspace, so that nothing is compiled with other features than before.
+    ZOUTBOX_BROKER=4 cargo_test --test end_to_end --test consumer --test broker
 }
 
 part_doctests() {

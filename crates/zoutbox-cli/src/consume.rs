@@ -75,14 +75,14 @@ fn unpark(amqp: ConsumerAmqp, arguments: &ConsumeArguments) -> Result<Exit, Fail
 
 fn amqp(system: &System, arguments: &ConsumeArguments) -> Result<ConsumerAmqp, Failure> {
     let mut amqp = ConsumerAmqp::new(&arguments.amqp);
-    let authority = arguments.amqp.split_once("://").map_or("", |(_, rest)| rest);
-    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
-    let explicit = user.contains(':');
+    let users = || arguments.amqp.split(',').map(user);
+    let explicit = users().any(|user| user.contains(':'));
     amqp.password = match &arguments.password_file {
         Some(path) => Some(text(system, "--password-file", path)?.trim_end_matches(['\r', '\n']).to_owned()),
         None if explicit => {
             let in_environment = std::env::var(URL).is_ok_and(|url| url == arguments.amqp);
-            if !in_environment && !user.ends_with(":guest") {
+            let shown = users().any(|user| user.contains(':') && !user.ends_with(":guest"));
+            if !in_environment && shown {
                 complain(VISIBLE);
             }
             None
@@ -91,6 +91,12 @@ fn amqp(system: &System, arguments: &ConsumeArguments) -> Result<ConsumerAmqp, F
     };
     amqp.ca = arguments.ca_file.as_ref().map(|path| text(system, "--ca-file", path)).transpose()?;
     Ok(amqp)
+}
+
+/// What stands in front of the host: a name, and maybe a password.
+fn user(url: &str) -> &str {
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
+    authority.rsplit_once('@').map_or("", |(user, _)| user)
 }
 
 fn text(system: &System, option: &str, path: &Path) -> Result<String, Failure> {

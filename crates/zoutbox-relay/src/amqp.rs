@@ -2,8 +2,11 @@
 //!
 //! ```text
 //!   Down ──▶ Connecting ──▶ Up: publish, confirms, returns ──▶ Down …      (fresh connection, fresh channel each time)
-//!    └ backoff: 0.1 s, doubling to 10 s
+//!    ▲        └ the next address …
+//!    └ backoff, once none of them answered: 0.1 s, doubling to 10 s
 //! ```
+//!
+//! Of several addresses, the nodes of a cluster, the one that was lost is asked last.
 //!
 //! lapin's own recovery is off: it would reject what was pending, and only the watermark knows where to begin again.
 //!
@@ -43,8 +46,8 @@ pub enum QueueType {
 /// Where and how to publish.
 #[derive(Clone)]
 pub struct AmqpSettings {
-    /// The broker, with credentials.
-    pub uri: AMQPUri,
+    /// The broker, with credentials; of a cluster several of its nodes. At least one.
+    pub uris: Vec<AMQPUri>,
     /// PEM certificates to trust besides the system's, for `amqps`.
     pub ca: Option<String>,
     /// The exchange; empty is the default exchange, which routes to the queue named like the topic.
@@ -64,9 +67,13 @@ pub struct AmqpSettings {
 /// Where the broker is, without credentials.
 impl std::fmt::Display for AmqpSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let AMQPUri { scheme, authority, vhost, .. } = &self.uri;
-        write!(f, "{scheme}://{}:{}/{}", authority.host, authority.port, vhost.trim_start_matches('/'))
+        f.write_str(&self.uris.iter().map(place).collect::<Vec<_>>().join(", "))
     }
+}
+
+fn place(uri: &AMQPUri) -> String {
+    let AMQPUri { scheme, authority, vhost, .. } = uri;
+    format!("{scheme}://{}:{}/{}", authority.host, authority.port, vhost.trim_start_matches('/'))
 }
 
 impl std::fmt::Debug for AmqpSettings {
@@ -94,40 +101,82 @@ enum State {
 pub struct AmqpPublisher {
     settings: AmqpSettings,
     state: State,
+    /// The address that is in use, or is tried next.
+    address: usize,
+    /// What became of those that were tried since the last wait.
+    failures: Vec<String>,
     backoff: Duration,
     /// A refusal before that is the operator's mistake and ends the relay; later, somebody changed the broker.
     was_up: bool,
-    last_complaint: String,
+    /// Why there is no connection, as it was told.
+    trouble: String,
 }
 
 impl AmqpPublisher {
     /// A publisher that connects once its events are asked for.
+    ///
+    /// # Panics
+    /// Without an address.
     #[must_use]
     pub fn new(settings: AmqpSettings) -> Self {
+        assert!(!settings.uris.is_empty(), "a broker has an address");
         Self {
+            address: 0,
+            failures: Vec::new(),
             settings,
             state: State::Down { until: Instant::now() },
             backoff: BACKOFF_FIRST,
             was_up: false,
-            last_complaint: String::new(),
+            trouble: String::new(),
         }
+    }
+
+    fn place(&self) -> String {
+        self.settings.uris.get(self.address).map(place).unwrap_or_default()
+    }
+
+    fn next_address(&mut self) {
+        self.address = (self.address + 1) % self.settings.uris.len();
+    }
+
+    fn connect(&mut self) {
+        let uri = self.settings.uris.get(self.address).cloned().unwrap_or_default();
+        self.state = State::Connecting(Box::pin(connect(self.settings.clone(), uri)));
     }
 
     /// What to do about a connection that did not come up.
     fn failed(&mut self, failure: Failure) -> Option<Event> {
+        let broker = self.place();
         let reason = match failure {
             Failure::Refused(reason) if !self.was_up => {
-                let broker = self.settings.to_string();
                 return Some(Event::Failed(RelayError::Refused { broker, reason }));
             }
             Failure::Refused(reason) | Failure::Passing(reason) => reason,
         };
-        if reason != self.last_complaint {
-            tracing::warn!("waiting for the broker at {}: {reason}", self.settings);
-            self.last_complaint = reason;
+        self.failures.push(format!("{broker}: {reason}"));
+        self.next_address();
+        if self.failures.len() < self.settings.uris.len() {
+            self.connect();
+            return None;
+        }
+        let trouble = std::mem::take(&mut self.failures).join("; ");
+        if trouble != self.trouble {
+            tracing::warn!("waiting for the broker at {trouble}");
+            self.trouble = trouble;
         }
         self.wait();
         None
+    }
+
+    fn up(&mut self, link: Link) {
+        let others = std::mem::take(&mut self.failures).join("; ");
+        if !others.is_empty() {
+            tracing::warn!("can't connect to the broker at {others}");
+        }
+        tracing::info!("connected to the broker at {}", self.place());
+        self.state = State::Up(Box::new(link));
+        self.was_up = true;
+        self.trouble.clear();
     }
 
     fn wait(&mut self) {
@@ -136,7 +185,9 @@ impl AmqpPublisher {
     }
 
     fn lost(&mut self, lost: link::Lost) -> Event {
-        tracing::warn!("lost the connection to the broker at {}: {}", self.settings, lost.reason);
+        self.trouble = format!("{}: {}", self.place(), lost.reason);
+        tracing::warn!("lost the connection to the broker at {}", self.trouble);
+        self.next_address();
         self.wait();
         Event::Down { blame: lost.blame }
     }
@@ -158,14 +209,11 @@ impl Publisher for AmqpPublisher {
             match &mut self.state {
                 State::Down { until } => {
                     sleep_until(*until).await;
-                    self.state = State::Connecting(Box::pin(connect(self.settings.clone())));
+                    self.connect();
                 }
                 State::Connecting(connecting) => match connecting.await {
                     Ok(link) => {
-                        tracing::info!("connected to the broker at {}", self.settings);
-                        self.state = State::Up(Box::new(link));
-                        self.was_up = true;
-                        self.last_complaint.clear();
+                        self.up(link);
                         told.push(Event::Up);
                         return;
                     }
@@ -191,13 +239,12 @@ impl Publisher for AmqpPublisher {
     }
 
     fn trouble(&self) -> Option<String> {
-        let why = Some(&self.last_complaint).filter(|complaint| !complaint.is_empty());
         match self.state {
             State::Up(_) => None,
-            State::Down { .. } | State::Connecting(_) => Some(match why {
-                Some(why) => format!("{}: {why}", self.settings),
-                None => self.settings.to_string(),
-            }),
+            State::Down { .. } | State::Connecting(_) if self.trouble.is_empty() => {
+                Some(self.settings.to_string())
+            }
+            State::Down { .. } | State::Connecting(_) => Some(self.trouble.clone()),
         }
     }
 

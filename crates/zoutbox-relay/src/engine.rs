@@ -38,7 +38,7 @@ use zoutbox_storage::{Share, System};
 
 use crate::doorbell::{DoorbellOptions, Ear};
 use crate::error::RelayError;
-use crate::lease::Lease;
+use crate::lease::{Lease, PROVE_EVERY};
 use crate::publisher::{Content, Event, Outgoing, Publisher, Returned, Undeliverable};
 use crate::remove::Retention;
 use bell::Bell;
@@ -115,6 +115,8 @@ pub struct Engine<P> {
     /// A writer rang during the one that is going on, and may have come too late for it.
     discover_again: bool,
     discovered: bool,
+    /// `None` while the lease is being proven.
+    next_proof: Option<Duration>,
     keeping: Keeping,
     next_look: Duration,
     next_ballast: Duration,
@@ -182,6 +184,7 @@ impl<P: Publisher> Engine<P> {
             next_discovery: Some(now),
             discover_again: false,
             discovered: false,
+            next_proof: Some(now + PROVE_EVERY),
             keeping: Keeping::new(now),
             next_look: now,
             next_ballast: now,
@@ -303,7 +306,7 @@ impl<P: Publisher> Engine<P> {
         let stop = self.stopping.map(|_| now + Duration::from_millis(50));
         let keeping = self.stopping.is_none().then(|| self.keeping.next());
         let soon = self.next_look.min(self.report.next());
-        let next = [lanes, self.next_discovery, keeping, Some(soon), stop, rings];
+        let next = [lanes, self.next_discovery, self.next_proof, keeping, Some(soon), stop, rings];
         // A lane that may not read now is not asked again at once: what it waits for is an event.
         let floor = Duration::from_millis(if may_read { 1 } else { 20 });
         next.into_iter().flatten().min().unwrap_or(now).saturating_sub(now).max(floor)
@@ -320,6 +323,9 @@ impl<P: Publisher> Engine<P> {
         if self.next_discovery.is_some_and(|next| next <= now) && self.stopping.is_none() {
             self.next_discovery = None;
             self.jobs.discover(self.by_writer.keys().cloned().collect());
+        }
+        if self.next_proof.is_some_and(|next| next <= now) {
+            self.prove(now);
         }
         if self.stopping.is_none() {
             self.keep_up(now);
@@ -339,8 +345,21 @@ impl<P: Publisher> Engine<P> {
         self.report.tick(now, &self.slots, self.channel.in_flight(), rings);
     }
 
+    /// Has the lease proven, unless a checkpoint did it meanwhile.
+    fn prove(&mut self, now: Duration) {
+        let due = self.jobs.lease.proven() + PROVE_EVERY;
+        self.next_proof = (due > now).then_some(due);
+        if self.next_proof.is_none() {
+            self.jobs.prove();
+        }
+    }
+
     fn waits(&self, now: Duration) -> Vec<Wait> {
         let mut waits = self.jobs.hanging(now);
+        let lease = &self.jobs.lease;
+        let unproven =
+            || Wait { writer: None, since: lease.proven(), what: "the lease is not proven".into() };
+        waits.extend((!lease.is_trusted(now)).then(unproven));
         waits.extend(self.broker.wait(self.publisher.trouble(), now));
         waits.extend(self.keeping.waits());
         waits.extend(self.slots.iter().flat_map(Slot::waits));
@@ -351,7 +370,9 @@ impl<P: Publisher> Engine<P> {
     fn drive(&mut self, lane: usize, may_read: bool, now: Duration) -> bool {
         let mut published = 0;
         loop {
-            let may_publish = published < TURN && self.channel.has_room();
+            // Asked anew for each record: between two of them this process may have been stopped for any time.
+            let trusted = self.jobs.lease.is_trusted(self.now());
+            let may_publish = published < TURN && self.channel.has_room() && trusted;
             let Some(slot) = self.slots.get_mut(lane) else { break };
             let Some(output) = slot.lane.poll(may_publish, may_read, now) else { break };
             published += usize::from(matches!(output, Output::Publish(_)));
@@ -464,7 +485,7 @@ impl<P: Publisher> Engine<P> {
                     Input::Settled(key)
                 }
                 Verdict::Nacked => {
-                    tracing::warn!("the broker did not take {}: trying again", slot.id(key));
+                    slot.nacked(key, now);
                     Input::Nacked(key)
                 }
                 Verdict::Returned(reason) => {

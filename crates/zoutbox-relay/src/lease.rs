@@ -3,6 +3,14 @@
 //! The lock keeps honest relays apart. It can't stop a rename by one that lost it and does not know (NFS locks are per file), so the
 //! epoch catches that one: before each checkpoint it proves the lease by writing and syncing the locked file, which fails for a
 //! holder the server has given up on, and it stops at any checkpoint of a newer epoch.
+//!
+//! ```text
+//!   proof ──────────── 5 s ───────────▶ the next one is due ── 10 s ──▶ not trusted: nothing is published until a proof succeeds
+//! ```
+//!
+//! Publishing asks for less: a proof that is younger than any server's lease. So a relay that slept through its lease, stopped or cut
+//! off, finds out before it publishes again, and what it may publish twice is what it had in flight. All of this is measured by the
+//! monotonic clock: a wall clock that jumps changes nothing.
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,8 +25,12 @@ use zoutbox_storage::{ErrorKind, Lock, Share, StorageError, System, replace};
 
 use crate::error::RelayError;
 
-/// A proof is good for this long.
+/// A proof is good for this long, for a checkpoint.
 const PROOF: Duration = Duration::from_secs(1);
+/// While no checkpoint asks for a proof, there is one this often.
+pub(crate) const PROVE_EVERY: Duration = Duration::from_secs(5);
+/// For publishing, a proof is good for this long: no longer than the shortest lease that servers grant.
+const TRUST: Duration = Duration::from_secs(10);
 
 /// The lease, held.
 #[derive(Debug)]
@@ -27,13 +39,14 @@ pub struct Lease {
     share: Share,
     lock: Lock,
     epoch: Epoch,
-    state: Mutex<State>,
+    /// What the lease says. Held while it is written, which may hang.
+    written: Mutex<Written>,
+    /// When the last proof that succeeded was begun. Never held for long.
+    proven: Mutex<Duration>,
 }
 
 #[derive(Debug)]
-struct State {
-    /// When the lease was last proven.
-    proven: Duration,
+struct Written {
     doorbell: Option<SocketAddr>,
 }
 
@@ -58,9 +71,10 @@ impl Lease {
             share: share.clone(),
             lock,
             epoch,
-            state: Mutex::new(State { proven: system.clock.monotonic(), doorbell: None }),
+            written: Mutex::new(Written { doorbell: None }),
+            proven: Mutex::new(system.clock.monotonic()),
         };
-        lease.write(&lease.state())?;
+        lease.write(&lease.written())?;
         system.disk.sync_dir(&share.layout.relay())?;
         // What a relay before renamed into place may not be durable yet, and segments are removed by it.
         system.disk.sync_dir(&share.layout.checkpoints())?;
@@ -74,11 +88,23 @@ impl Lease {
         self.epoch
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self, state: &State) -> Result<(), StorageError> {
+    /// When the last proof that succeeded was begun, by the monotonic clock.
+    #[must_use]
+    pub fn proven(&self) -> Duration {
+        *self.proven.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it was proven so lately that this relay may publish at `now`. Never waits for the share.
+    #[must_use]
+    pub fn is_trusted(&self, now: Duration) -> bool {
+        now.saturating_sub(self.proven()) < TRUST
+    }
+
+    fn write(&self, state: &Written) -> Result<(), StorageError> {
         let holder = Holder {
             epoch: self.epoch,
             next_sequence: None,
@@ -95,29 +121,64 @@ impl Lease {
     /// # Errors
     /// What the disk says; the next proof of the lease then says it.
     pub fn announce(&self, doorbell: Option<SocketAddr>) -> Result<(), StorageError> {
-        let mut state = self.state();
-        state.doorbell = doorbell;
-        self.write(&state)
+        let mut written = self.written();
+        written.doorbell = doorbell;
+        self.write(&written)
     }
 
-    /// Proves that the lease is still held, by a write that is synced; a recent proof counts.
-    fn prove(&self) -> Result<(), RelayError> {
-        let mut state = self.state();
+    /// Proves that the lease is still held: by a write that is synced, and by what the share shows as the lease. A recent proof counts.
+    ///
+    /// # Errors
+    /// [`RelayError::Fenced`] when it is lost; otherwise what the disk says, and it may be tried again.
+    pub fn prove(&self) -> Result<(), RelayError> {
+        let written = self.written();
         let now = self.system.clock.monotonic();
-        if now.saturating_sub(state.proven) < PROOF {
+        if now.saturating_sub(self.proven()) < PROOF {
             return Ok(());
         }
-        match self.write(&state) {
-            Ok(()) => state.proven = now,
-            Err(error) if matches!(error.kind(), ErrorKind::Retry | ErrorKind::Full) => {
-                return Err(error.into());
-            }
+        let full = match self.write(&written) {
+            Ok(()) => None,
+            // Who says that there is no room has looked first whose the lock is.
+            Err(error) if error.kind() == ErrorKind::Full => Some(error),
+            Err(error) if error.kind() == ErrorKind::Retry => return Err(error.into()),
             Err(error) => {
-                let found = format!("the lease is lost, so that another relay may have taken over: {error}");
-                return Err(RelayError::Fenced { own: self.epoch, found });
+                return Err(self.lost(&format!("so that another relay may have taken over: {error}")));
             }
+        };
+        self.find()?;
+        *self.proven.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        full.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// That the file which the share shows as the lease is this one. Another one could be locked by another relay.
+    fn find(&self) -> Result<(), RelayError> {
+        let path = self.share.layout.lease();
+        let shown = match self.system.read_small(&path, HOLDER_LENGTH) {
+            Err(error) if error.is_missing() => {
+                // With the whole share gone, that is what there is to say.
+                Share::open(&self.system, self.share.layout.root())?;
+                return Err(self.lost(&format!("since {} was removed", path.display())));
+            }
+            other => Holder::decode(&other?),
+        };
+        match shown {
+            // With the lease removed before the first checkpoint, another relay may have the same epoch.
+            Some(Holder { epoch, host, pid, .. })
+                if (epoch, pid) == (self.epoch, self.system.pid) && *host == *self.system.host =>
+            {
+                Ok(())
+            }
+            Some(holder) => {
+                let Holder { epoch, host, pid, .. } = holder;
+                let who = format!("to the relay on host {host}, process {pid}, with epoch {epoch}");
+                Err(self.lost(&who))
+            }
+            None => Err(self.lost(&format!("since {} does not say whose it is", path.display()))),
         }
-        Ok(())
+    }
+
+    fn lost(&self, how: &str) -> RelayError {
+        RelayError::Fenced { own: self.epoch, found: format!("the lease is lost, {how}") }
     }
 
     /// Saves a writer's checkpoint, durably.
@@ -187,3 +248,6 @@ pub(crate) fn start_of(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,8 +84,9 @@ pub struct Options {
     /// The share's root directory.
     #[arg(long, value_name = "ROOT")]
     pub root: Option<PathBuf>,
-    /// The broker: amqp://user@host:port/vhost, or amqps:// for TLS. Also from the environment: `ZOUTBOX_AMQP_URL`. A password
-    /// on the command line is visible to everybody on this host: use the environment or --password-file.
+    /// The broker: amqp://user@host:port/vhost, or amqps:// for TLS. Of a cluster, several of its nodes with commas between them (a comma
+    /// in a password is %2C): they are tried in turn. Also from the environment: `ZOUTBOX_AMQP_URL`. A password on the command line is
+    /// visible to everybody on this host: use the environment or --password-file.
     #[arg(long, value_name = "URL", conflicts_with = "stdout")]
     pub amqp: Option<String>,
     /// Print records to standard output, a JSON line each, and use no broker.

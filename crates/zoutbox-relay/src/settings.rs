@@ -62,13 +62,47 @@ pub fn destination(
     if options.stdout {
         return Ok(Destination::Stdout);
     }
-    let (option, url) = match (&options.amqp, &environment.url) {
+    let (option, addresses) = match (&options.amqp, &environment.url) {
         (Some(url), _) => ("--amqp", url),
         (None, Some(url)) => ("ZOUTBOX_AMQP_URL", url),
         (None, None) => {
             return Err(invalid("--amqp", "give the broker's URL, or --stdout"));
         }
     };
+    let password = match &options.password_file {
+        Some(path) => {
+            let text = read_text(system, "--password-file", path)?;
+            Password::Always(text.trim_end_matches(['\r', '\n']).to_owned())
+        }
+        None => environment.password.clone().map_or(Password::None, Password::Otherwise),
+    };
+    let uris =
+        addresses.split(',').map(|url| address(option, url.trim(), &password)).collect::<Result<_, _>>()?;
+    let ca = options.ca_file.as_ref().map(|path| read_text(system, "--ca-file", path)).transpose()?;
+    let (exchange, declare_exchange) = exchange(options);
+    Ok(Destination::Amqp(Box::new(AmqpSettings {
+        uris,
+        ca,
+        bind: bindings(options, &exchange)?,
+        exchange,
+        declare_exchange,
+        declare_queue: options.declare_queue.clone(),
+        queue_type: options.queue_type.unwrap_or_default(),
+        confirm_timeout: span(options.confirm_timeout, Duration::from_mins(1)),
+    })))
+}
+
+/// A password that is not in the URL.
+enum Password {
+    None,
+    /// For addresses that have none.
+    Otherwise(String),
+    /// In place of one that an address has.
+    Always(String),
+}
+
+/// One of the broker's addresses.
+fn address(option: &str, url: &str, password: &Password) -> Result<AMQPUri, RelayError> {
     let mut uri: AMQPUri = url
         .parse()
         .map_err(|_| invalid(option, "not a broker's URL: amqp://user@host:port/vhost, or amqps://…"))?;
@@ -80,24 +114,14 @@ pub fn destination(
             "--amqp has a password in it, which everybody on this host can see: use ZOUTBOX_AMQP_PASSWORD or --password-file"
         );
     }
-    if let Some(path) = &options.password_file {
-        let text = read_text(system, "--password-file", path)?;
-        text.trim_end_matches(['\r', '\n']).clone_into(&mut uri.authority.userinfo.password);
-    } else if let Some(password) = environment.password.as_ref().filter(|_| !explicit) {
-        uri.authority.userinfo.password.clone_from(password);
+    match password {
+        Password::Always(password) => uri.authority.userinfo.password.clone_from(password),
+        Password::Otherwise(password) if !explicit => {
+            uri.authority.userinfo.password.clone_from(password);
+        }
+        Password::Otherwise(_) | Password::None => {}
     }
-    let ca = options.ca_file.as_ref().map(|path| read_text(system, "--ca-file", path)).transpose()?;
-    let (exchange, declare_exchange) = exchange(options);
-    Ok(Destination::Amqp(Box::new(AmqpSettings {
-        uri,
-        ca,
-        bind: bindings(options, &exchange)?,
-        exchange,
-        declare_exchange,
-        declare_queue: options.declare_queue.clone(),
-        queue_type: options.queue_type.unwrap_or_default(),
-        confirm_timeout: span(options.confirm_timeout, Duration::from_mins(1)),
-    })))
+    Ok(uri)
 }
 
 /// The exchange, and its type if it is to be declared. Whoever declares a queue and names no exchange wants every record in that
@@ -229,11 +253,28 @@ fn invalid(option: &str, reason: &str) -> RelayError {
 mod tests {
     use super::*;
 
-    fn password(options: &Options, environment: &Environment) -> String {
+    fn addresses(options: &Options, environment: &Environment) -> Vec<AMQPUri> {
         match destination(&System::real(), options, environment) {
-            Ok(Destination::Amqp(settings)) => settings.uri.authority.userinfo.password,
+            Ok(Destination::Amqp(settings)) => settings.uris,
             other => panic!("{other:?}"),
         }
+    }
+
+    fn password(options: &Options, environment: &Environment) -> String {
+        let [uri] = addresses(options, environment).try_into().expect("one");
+        uri.authority.userinfo.password
+    }
+
+    #[test]
+    fn several_addresses_stand_with_commas_between_them_and_share_the_password_that_is_given_apart() {
+        let url = "amqp://me@one/v,amqps://me@two/v, amqp://you:own%2C@three:7/v";
+        let environment = Environment { url: Some(url.into()), password: Some("s3cret".into()) };
+        let found = addresses(&Options::default(), &environment);
+        let shown = |uri: &AMQPUri| format!("{} {}", uri.authority.host, uri.authority.userinfo.password);
+        let shown: Vec<_> = found.iter().map(shown).collect();
+        assert_eq!(shown, ["one s3cret", "two s3cret", "three own,"]);
+        let bad = Options { amqp: Some("amqp://me@one,".into()), ..Options::default() };
+        assert!(destination(&System::real(), &bad, &environment).is_err());
     }
 
     #[test]

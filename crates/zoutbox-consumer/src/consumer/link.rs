@@ -32,7 +32,8 @@ const TAG: &str = "zoutbox";
 /// Where to connect to, and what is there.
 #[derive(Clone)]
 pub(super) struct Place {
-    uri: AMQPUri,
+    /// Of a cluster, several of its nodes.
+    uris: Vec<AMQPUri>,
     ca: Option<String>,
     queue: ShortString,
     parked: ShortString,
@@ -41,20 +42,28 @@ pub(super) struct Place {
 /// Where the broker is, without credentials.
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let AMQPUri { scheme, authority, vhost, .. } = &self.uri;
-        write!(f, "{scheme}://{}:{}/{}", authority.host, authority.port, vhost.trim_start_matches('/'))
+        f.write_str(&self.uris.iter().map(address).collect::<Vec<_>>().join(", "))
     }
+}
+
+fn address(uri: &AMQPUri) -> String {
+    let AMQPUri { scheme, authority, vhost, .. } = uri;
+    format!("{scheme}://{}:{}/{}", authority.host, authority.port, vhost.trim_start_matches('/'))
 }
 
 impl Place {
     pub(super) fn new(amqp: &ConsumerAmqp, queue: &str) -> Result<Self, ConsumerError> {
-        let mut uri: AMQPUri = amqp.url.parse().map_err(|_| {
-            ConsumerError::Option("not a broker's URL: amqp://user@host:port/vhost, or amqps://…".into())
-        })?;
-        if let Some(password) = &amqp.password {
-            uri.authority.userinfo.password.clone_from(password);
-        }
-        uri.query.heartbeat.get_or_insert(HEARTBEAT);
+        let uri = |url: &str| {
+            let mut uri: AMQPUri = url.trim().parse().map_err(|_| {
+                ConsumerError::Option("not a broker's URL: amqp://user@host:port/vhost, or amqps://…".into())
+            })?;
+            if let Some(password) = &amqp.password {
+                uri.authority.userinfo.password.clone_from(password);
+            }
+            uri.query.heartbeat.get_or_insert(HEARTBEAT);
+            Ok::<_, ConsumerError>(uri)
+        };
+        let uris = amqp.url.split(',').map(uri).collect::<Result<_, _>>()?;
         let short = |text: String| {
             let name = ShortString::try_new(text);
             name.map_err(|error| ConsumerError::Option(format!("the queue's name with .parked: {error}")))
@@ -63,7 +72,7 @@ impl Place {
             return Err(ConsumerError::Option("the queue has no name".into()));
         }
         let (queue, parked) = (short(queue.to_owned())?, short(parked_queue(queue))?);
-        Ok(Self { uri, ca: amqp.ca.clone(), queue, parked })
+        Ok(Self { uris, ca: amqp.ca.clone(), queue, parked })
     }
 }
 
@@ -87,6 +96,7 @@ pub(super) enum Unpublished {
 pub(super) struct Link {
     connection: Connection,
     channel: Channel,
+    address: String,
     place: Place,
 }
 
@@ -94,13 +104,26 @@ pub(super) struct Link {
 pub(super) type Incoming = lapin::Consumer;
 
 impl Link {
-    /// Connects, declares where things are set aside, and turns confirms on.
+    /// Connects to the first address that answers, declares where things are set aside, and turns confirms on.
     pub(super) async fn connect(place: &Place) -> Result<Self, Failure> {
+        let mut reasons = Vec::new();
+        for uri in &place.uris {
+            match Self::connect_to(uri, place).await {
+                Err(failure) if !failure.refused && place.uris.len() > 1 => {
+                    reasons.push(format!("{}: {}", address(uri), failure.reason));
+                }
+                other => return other,
+            }
+        }
+        Err(Failure { reason: reasons.join("; "), refused: false })
+    }
+
+    async fn connect_to(uri: &AMQPUri, place: &Place) -> Result<Self, Failure> {
         let properties = ConnectionProperties::default().with_connection_name("zoutbox-consumer".into());
         let tls = OwnedTLSConfig { identity: None, cert_chain: place.ca.clone() };
         let builder = DefaultConnectionBuilder::new()
             .map_err(|error| failure("connecting", &error))?
-            .with_uri(place.uri.clone())
+            .with_uri(uri.clone())
             .with_properties(properties)
             .with_tls_config(tls);
         let connection = step("connecting", builder.connect()).await?;
@@ -111,7 +134,12 @@ impl Link {
         let declared = channel.queue_declare(place.parked.clone(), options, arguments);
         step(&format!("declaring queue '{}'", place.parked), declared).await?;
         step("turning confirms on", channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        Ok(Self { connection, channel, place: place.clone() })
+        Ok(Self { connection, channel, address: address(uri), place: place.clone() })
+    }
+
+    /// Where it leads to, without credentials.
+    pub(super) fn address(&self) -> &str {
+        &self.address
     }
 
     /// Has messages sent.

@@ -7,9 +7,10 @@ use crate::inbox::Unkeyed;
 /// Where the broker is. Its `Debug` shows no credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConsumerAmqp {
-    /// `amqp://` or `amqps://`, with credentials.
+    /// `amqp://` or `amqps://`, with credentials. Of a cluster, several of its nodes with commas between them (a comma in a password is
+    /// `%2C`): they are tried in that order.
     pub url: String,
-    /// A password in place of the URL's.
+    /// A password in place of the URLs'.
     pub password: Option<String>,
     /// PEM certificates to trust besides the system's, for `amqps`: the text, not a path.
     pub ca: Option<String>,

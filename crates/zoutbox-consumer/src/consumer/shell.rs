@@ -111,7 +111,7 @@ impl Shell {
                     return outcome;
                 }
                 End::Lost(reason) => {
-                    tracing::warn!("lost the connection to the broker at {}: {reason}", self.place);
+                    tracing::warn!("lost the connection to the broker at {}: {reason}", link.address());
                     // From now on nothing of it counts.
                     self.link.fetch_add(1, Ordering::AcqRel);
                     self.outstanding = 0;
@@ -130,7 +130,7 @@ impl Shell {
             let (place, prefetch) = (self.place.clone(), self.prefetch);
             let failure = match self.meanwhile(connect(&place, prefetch)).await? {
                 Ok(connected) => {
-                    tracing::info!("connected to the broker at {}", self.place);
+                    tracing::info!("connected to the broker at {}", connected.0.address());
                     self.was_up = true;
                     return Ok(connected);
                 }

@@ -1,6 +1,5 @@
 //! A broker that dies, refuses, or has no such queue yet.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,19 +9,6 @@ use zoutbox_test_support::{Broker, wait_until};
 use crate::queue::{LONG, Queue};
 use crate::running::{Order, Running, Script, inline, inline_resolver, keyed, names};
 use crate::stores::{Ground, Sqlite};
-
-/// Whether the node would find this quorum queue again. It writes that down some seconds after the declaration; killed before, RabbitMQ 3.10.8 comes
-/// back with a queue that has no leader, never confirms anything again, and is none of this test's concern.
-fn registered(broker: &Broker, queue: &str) -> bool {
-    let directories = |path: &Path| std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
-    let nodes = directories(&broker.directory().join("data")).map(|node| node.join("quorum"));
-    let mut names =
-        nodes.filter(|path| path.is_dir()).flat_map(|path| directories(&path).collect::<Vec<_>>());
-    names.any(|path| {
-        let bytes = std::fs::read(path.join("names.dets")).unwrap_or_default();
-        bytes.windows(queue.len()).any(|window| window == queue.as_bytes())
-    })
-}
 
 #[test]
 fn a_broker_that_is_killed_and_comes_back_costs_nothing() {
@@ -35,7 +21,7 @@ fn a_broker_that_is_killed_and_comes_back_costs_nothing() {
     queue.publish(&messages(1..=400));
     let running = Running::start(&ground, queue.options(), inline_resolver(), &script);
     script.wait_for_applied(50);
-    wait_until("the queues are known for good", LONG, || registered(&broker, "killed.parked"));
+    wait_until("the queues are known for good", LONG, || broker.has_written_down("killed.parked"));
     broker.kill();
     broker.start_again();
     queue.publish(&messages(401..=500));

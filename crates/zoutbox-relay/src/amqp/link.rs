@@ -14,6 +14,7 @@ use lapin::options::{
 };
 use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::uri::AMQPUri;
 use lapin::{
     Channel, Confirmation, Connection, ConnectionProperties, DefaultConnectionBuilder, Error, ErrorKind,
     ExchangeKind,
@@ -57,8 +58,7 @@ pub(super) struct Lost {
 }
 
 /// Connects, declares what is to be declared, and turns confirms on.
-pub(super) async fn connect(settings: AmqpSettings) -> Result<Link, Failure> {
-    let mut uri = settings.uri.clone();
+pub(super) async fn connect(settings: AmqpSettings, mut uri: AMQPUri) -> Result<Link, Failure> {
     uri.query.heartbeat.get_or_insert(HEARTBEAT);
     let properties = ConnectionProperties::default().with_connection_name("zoutbox-relay".into());
     let tls = OwnedTLSConfig { identity: None, cert_chain: settings.ca.clone() };

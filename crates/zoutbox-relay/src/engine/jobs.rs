@@ -43,6 +43,7 @@ pub(super) enum Done {
     DeadLettered { lane: usize, key: Key, records: u32, result: Result<(), StorageError> },
     Quarantined { lane: usize, result: Result<(), StorageError> },
     Discovered(Result<Discovered, RelayError>),
+    Proven(Result<(), RelayError>),
     Looked(Looked),
     Removed { lane: usize, upkeep: Box<Upkeep>, result: Result<Removed, RelayError>, swept: bool },
 }
@@ -58,7 +59,7 @@ pub(super) struct Discovered {
 pub(super) struct Jobs {
     pub(super) system: System,
     pub(super) share: Share,
-    lease: Arc<Lease>,
+    pub(super) lease: Arc<Lease>,
     ballast: Ballast,
     calls: Calls,
     crew: Crew,
@@ -254,6 +255,15 @@ impl Jobs {
         let what = "looking for writers".to_owned();
         self.run(&self.others, None, what, move |system, share| {
             Done::Discovered(discover(system, share, &known))
+        });
+    }
+
+    pub(super) fn prove(&self) {
+        let (lease, ballast) = (Arc::clone(&self.lease), self.ballast.clone());
+        self.run(&self.others, None, "proving the lease".to_owned(), move |_, _| {
+            let result = lease.prove();
+            result.as_ref().inspect_err(|error| ballast.release_if_full(error.kind())).ok();
+            Done::Proven(result)
         });
     }
 

@@ -12,13 +12,18 @@ use super::jobs::{Discovered, Done};
 use super::slot::{Reader, Slot};
 use super::source::{Gathered, ReadOrder, Source};
 use crate::error::RelayError;
+use crate::lease::PROVE_EVERY;
 use crate::publisher::Publisher;
+
+/// After a proof that failed without saying that the lease is lost.
+const PROVE_AGAIN: Duration = Duration::from_secs(1);
 
 impl<P: Publisher> Engine<P> {
     pub(super) fn done(&mut self, done: Done) {
         let now = self.now();
         match done {
             Done::Discovered(result) => self.discovered(result, now),
+            Done::Proven(result) => self.proven(result, now),
             Done::Read { lane, generation, source, gathered } => {
                 self.read(lane, generation, source, gathered, now);
             }
@@ -90,6 +95,17 @@ impl<P: Publisher> Engine<P> {
                 slot.complain(format!("its checkpoint can't be saved: {error}"));
                 slot.lane.handle(Input::CheckpointFailed, now);
             }
+        }
+    }
+
+    fn proven(&mut self, result: Result<(), RelayError>, now: Duration) {
+        self.next_proof = Some(now + if result.is_ok() { PROVE_EVERY } else { PROVE_AGAIN });
+        match result {
+            Ok(()) => {}
+            Err(
+                error @ (RelayError::Fenced { .. } | RelayError::Storage(StorageError::NotAShare { .. })),
+            ) => self.fail(error),
+            Err(error) => self.report.complain(format!("the lease can't be proven: {error}")),
         }
     }
 

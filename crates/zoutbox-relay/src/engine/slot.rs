@@ -6,7 +6,7 @@ use zoutbox_reader::Damage;
 use zoutbox_relay_core::{Key, Lane, LaneOptions};
 
 use super::source::{ReadOrder, Source};
-use super::waits::{Halt, Wait};
+use super::waits::{Halt, Nack, Wait};
 use crate::publisher::{Content, Undeliverable};
 use crate::upkeep::Upkeep;
 
@@ -26,6 +26,8 @@ pub(super) struct Slot {
     pub(super) damage: Option<Damage>,
     /// What the lane halted at last: at most one record, and one damage.
     pub(super) halts: Vec<Halt>,
+    /// What the broker did not take last.
+    pub(super) nack: Option<Nack>,
     /// Away while something is removed or swept.
     pub(super) upkeep: Option<Upkeep>,
     /// Why more is kept of it than was asked for.
@@ -45,6 +47,7 @@ impl Slot {
             reader: Reader::Here(None),
             damage: None,
             halts: Vec::new(),
+            nack: None,
             stopped: false,
             complaint: String::new(),
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use zoutbox_format::WriterId;
+use zoutbox_format::checkpoint::Position;
 use zoutbox_relay_core::Key;
 
 use super::slot::Slot;
@@ -10,6 +11,9 @@ use crate::publisher::Event;
 
 /// A broker that is away for less is not worth telling: so is every broker while the relay starts.
 const SHORT: Duration = Duration::from_secs(1);
+
+/// A queue that is full all day takes some records now and then; that it does not take others is told this often.
+const TELL_NACKS_EVERY: Duration = Duration::from_mins(1);
 
 /// Something that is waited for. Ordered as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +31,14 @@ pub(super) struct Halt {
     /// The record; `None`: damage.
     pub(super) key: Option<Key>,
     pub(super) wait: Wait,
+}
+
+/// The first record of those that the broker did not take.
+#[derive(Debug)]
+pub(super) struct Nack {
+    key: Key,
+    told: Duration,
+    wait: Wait,
 }
 
 /// Whether the broker takes records.
@@ -70,9 +82,38 @@ impl Slot {
         self.halts.push(Halt { key, wait });
     }
 
+    /// Notes that the broker did not take a record, which will be tried again.
+    pub(super) fn nacked(&mut self, key: Key, now: Duration) {
+        if self.is_nacked() {
+            // Of a window that comes back together, the first one holds the lane.
+            if let Some(nack) = self.nack.as_mut().filter(|nack| key < nack.key) {
+                nack.key = key;
+            }
+            return;
+        }
+        let what = "the broker does not take its records now: a queue is full, or can't store them";
+        let told = self.nack.as_ref().map(|nack| nack.told);
+        let told = told.filter(|told| now.saturating_sub(*told) < TELL_NACKS_EVERY).unwrap_or_else(|| {
+            tracing::warn!("writer {} waits at {}: {what}", self.writer, self.id(key));
+            now
+        });
+        let wait = Wait { writer: Some(self.writer.clone()), since: now, what: what.into() };
+        self.nack = Some(Nack { key, told, wait });
+    }
+
+    /// Whether a record that the broker did not take is still not taken.
+    fn is_nacked(&self) -> bool {
+        let Some(nack) = &self.nack else { return false };
+        let passed = |position: Position| {
+            (nack.key.epoch, nack.key.sequence) < (position.segment.epoch, position.next_sequence)
+        };
+        !self.lane.watermark().is_some_and(passed)
+    }
+
     /// What it waits for, and what is kept of it that could go.
     pub(super) fn waits(&self) -> impl Iterator<Item = Wait> {
-        self.halts().chain(self.kept.iter().cloned())
+        let nack = self.nack.iter().filter(|_| self.is_nacked()).map(|nack| nack.wait.clone());
+        self.halts().chain(nack).chain(self.kept.iter().cloned())
     }
 
     /// What the lane is halted at.
@@ -88,7 +129,6 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use zoutbox_format::checkpoint::Position;
     use zoutbox_format::{Epoch, SegmentId, Sequence};
     use zoutbox_relay_core::{Input, Item, LaneOptions, Output, ReadEnd};
 
@@ -148,5 +188,16 @@ mod tests {
         resolved.halted(Some(key), "orders/1/1: NO_ROUTE", START);
         resolved.lane.handle(Input::Settled(key), START);
         assert_eq!(resolved.halts().count(), 0);
+    }
+
+    #[test]
+    fn a_record_that_the_broker_does_not_take_is_waited_for_until_it_is_confirmed() {
+        let (mut slot, key) = published();
+        slot.nacked(key, START);
+        slot.nacked(key, START * 2);
+        let waits: Vec<_> = slot.waits().map(|wait| (wait.writer, wait.since)).collect();
+        assert_eq!(waits, [(Some(slot.writer.clone()), START)], "one wait, since the first time");
+        slot.lane.handle(Input::Settled(key), START);
+        assert_eq!(slot.waits().count(), 0);
     }
 }

@@ -6,16 +6,7 @@ use std::time::Duration;
 
 use zoutbox_test_support::Broker;
 
-use crate::support::{Consumer, Queue, Relay, TroubledBroker, World};
-
-/// Ends a loop of another thread, also when this one panics.
-struct Raise<'a>(&'a AtomicBool);
-
-impl Drop for Raise<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
+use crate::support::{Consumer, Queue, Raise, Relay, TroubledBroker, World};
 
 #[test]
 fn a_broker_that_is_killed_or_stopped_and_comes_back_costs_nothing() {

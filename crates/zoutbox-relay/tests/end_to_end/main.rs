@@ -23,9 +23,13 @@ mod delivery;
 #[cfg(test)]
 mod doorbell;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod keeping;
+#[cfg(test)]
+mod network;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
@@ -38,6 +42,8 @@ mod retention;
 mod strangers;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod trouble;
 #[cfg(test)]
 mod undeliverable;
 #[cfg(test)]

@@ -24,12 +24,12 @@ fn whats(of: &Value) -> Vec<String> {
     waits.map(|wait| wait["what"].as_str().unwrap().to_owned()).collect()
 }
 
-fn of_lane(world: &World, writer: &str) -> Vec<String> {
+pub(crate) fn of_lane(world: &World, writer: &str) -> Vec<String> {
     let status = status(world);
     whats(status["writers"].as_array().unwrap().iter().find(|lane| lane["writer"] == writer).unwrap())
 }
 
-fn of_relay(world: &World) -> Vec<String> {
+pub(crate) fn of_relay(world: &World) -> Vec<String> {
     whats(&status(world)["relay"])
 }
 

@@ -4,7 +4,8 @@ use std::ops::Deref;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use lapin::options::{
-    BasicPublishOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
+    BasicPublishOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
+    QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
@@ -81,6 +82,11 @@ impl Queue {
 
     /// Makes all of it, if it is not there.
     pub(crate) fn declare(&self, keys: &[&str]) {
+        self.declare_with(keys, FieldTable::default());
+    }
+
+    /// The same, the queue with these arguments besides its type.
+    pub(crate) fn declare_with(&self, keys: &[&str], mut arguments: FieldTable) {
         runtime().block_on(async {
             let (_connection, channel) = self.connect().await;
             let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
@@ -89,7 +95,6 @@ impl Queue {
                 .exchange_declare(exchange, ExchangeKind::Topic, options, FieldTable::default())
                 .await
                 .unwrap();
-            let mut arguments = FieldTable::default();
             arguments.insert("x-queue-type".into(), AMQPValue::LongString(self.kind.into()));
             let name = self.name.as_str().into();
             channel.queue_declare(name, QueueDeclareOptions::durable(), arguments).await.unwrap();
@@ -102,6 +107,14 @@ impl Queue {
             let (_connection, channel) = self.connect().await;
             let options = ExchangeDeleteOptions::default();
             channel.exchange_delete(self.exchange.as_str().into(), options).await.unwrap();
+        });
+    }
+
+    /// Removes the queue, and what is in it.
+    pub(crate) fn delete(&self) {
+        runtime().block_on(async {
+            let (_connection, channel) = self.connect().await;
+            channel.queue_delete(self.name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
         });
     }
 

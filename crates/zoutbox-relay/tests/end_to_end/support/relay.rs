@@ -120,6 +120,20 @@ impl Relay {
         assert!(found.is_ok(), "the relay never said '{text}', but:\n{}", self.log());
     }
 
+    /// SIGSTOP: it does nothing until it is resumed, and does not know that it did nothing.
+    pub(crate) fn suspend(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// SIGCONT.
+    pub(crate) fn resume(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
     /// SIGKILL: as a crash would.
     pub(crate) fn kill(mut self) -> Ended {
         self.child.kill().unwrap();
@@ -128,8 +142,7 @@ impl Relay {
 
     /// SIGTERM: an orderly stop within 10 s, whatever goes on.
     pub(crate) fn terminate(self) -> Ended {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-        kill(pid, Signal::SIGTERM).unwrap();
+        self.signal(Signal::SIGTERM);
         self.ended(STOP)
     }
 

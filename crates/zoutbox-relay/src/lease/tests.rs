@@ -1,0 +1,76 @@
+#![expect(clippy::disallowed_methods, reason = "tests remove and replace files directly")]
+
+use zoutbox_storage::{Clock, Operation};
+
+use super::*;
+use crate::ground::Ground;
+
+fn taken(ground: &Ground) -> Lease {
+    Lease::try_take(&ground.system, &ground.share).unwrap().expect("nobody has it")
+}
+
+fn is_fenced(result: &Result<(), RelayError>) -> bool {
+    matches!(result, Err(RelayError::Fenced { .. }))
+}
+
+fn the_beginning() -> Position {
+    let segment =
+        zoutbox_format::SegmentId { epoch: Epoch::FIRST, first_sequence: zoutbox_format::Sequence::FIRST };
+    Position {
+        segment,
+        offset: zoutbox_format::header::HEADER_LENGTH as u64,
+        next_sequence: zoutbox_format::Sequence::FIRST,
+    }
+}
+
+#[test]
+fn a_lease_is_trusted_for_ten_seconds_after_the_proof_was_begun() {
+    let ground = Ground::quick();
+    let lease = taken(&ground);
+    let is_trusted = || lease.is_trusted(ground.clock.monotonic());
+    ground.clock.advance(TRUST / 2);
+    assert!(is_trusted());
+    ground.clock.advance(TRUST / 2);
+    assert!(!is_trusted(), "it may be another's by now");
+    // The proof itself may take any time, and what it proves is how things were at its beginning.
+    let clock = ground.clock.clone();
+    ground.disk.hook(Some(Box::new(move |_| clock.advance(TRUST / 2))));
+    lease.prove().unwrap();
+    assert!(!is_trusted());
+    ground.disk.hook(None);
+    lease.prove().unwrap();
+    assert!(is_trusted());
+}
+
+#[test]
+fn a_lease_that_the_share_does_not_show_any_more_is_lost() {
+    for ground in Ground::all() {
+        let path = ground.share.layout.lease();
+        let lease = taken(&ground);
+        lease.save(&ground.writer, the_beginning()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        ground.clock.advance(PROOF);
+        assert!(is_fenced(&lease.prove()), "it was removed");
+        // A second relay takes another file, and the first one still has a lock.
+        ground.clock.advance(PROOF);
+        let second = taken(&ground);
+        let proven = lease.prove();
+        assert!(is_fenced(&proven), "it is another's: {proven:?}, {}", second.epoch());
+        assert!(is_fenced(&lease.save(&ground.writer, the_beginning())), "a checkpoint of one that lost it");
+        second.prove().unwrap();
+        std::fs::remove_dir_all(ground.share.layout.root()).unwrap();
+        ground.clock.advance(PROOF);
+        let gone = second.prove();
+        assert!(matches!(gone, Err(RelayError::Storage(StorageError::NotAShare { .. }))), "{gone:?}");
+    }
+}
+
+#[test]
+fn a_proof_that_can_not_be_synced_says_that_the_lease_is_lost_and_a_recent_one_is_not_repeated() {
+    let ground = Ground::quick();
+    let lease = taken(&ground);
+    ground.disk.fail(Operation::Sync, "lease");
+    lease.prove().unwrap();
+    ground.clock.advance(PROOF);
+    assert!(is_fenced(&lease.prove()));
+}
