@@ -8,8 +8,7 @@
 # Needs cargo with rustfmt and clippy. RabbitMQ, PostgreSQL, a C compiler, git, python3 with pika and msgpack, debootstrap, shellcheck and
 # faketime come from the distribution's packages when they are missing, by root or by sudo; whoever has them needs neither. cargo-deny, and
 # cargo-fuzz where there is a nightly toolchain, are built from the crate registry into target/tools when they are missing. Reads no standard
-# input, builds in cargo's own
-# target directory, and deletes nothing there.
+# input, builds in cargo's own target directory, and deletes nothing there.
 #
 # The lab waits most of its time, for leases and caches to expire, so among other parts it runs beside them; what it said comes at
 # its end. The first run builds its machine, which takes some minutes more.
