@@ -7,7 +7,7 @@ use std::time::Duration;
 use lapin::uri::AMQPUri;
 use zoutbox_format::limits::MAX_POINTED;
 use zoutbox_relay_core::{LaneOptions, Mode, OnDamage, OnUndeliverable, Rules, RunOptions};
-use zoutbox_storage::System;
+use zoutbox_storage::{System, misplaces_password};
 
 use crate::amqp::AmqpSettings;
 use crate::doorbell::DoorbellOptions;
@@ -103,6 +103,12 @@ enum Password {
 
 /// One of the broker's addresses.
 fn address(option: &str, url: &str, password: &Password) -> Result<AMQPUri, RelayError> {
+    if misplaces_password(url) {
+        return Err(invalid(
+            option,
+            "an '@' behind the host: a password with / ? or # in it has them as %2F %3F %23",
+        ));
+    }
     let mut uri: AMQPUri = url
         .parse()
         .map_err(|_| invalid(option, "not a broker's URL: amqp://user@host:port/vhost, or amqps://…"))?;
