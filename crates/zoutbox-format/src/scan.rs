@@ -31,7 +31,7 @@ pub const SEARCH_ALLOWANCE: u64 = 8 * MAX_BODY as u64;
 
 /// So many bytes behind a gap are searched for a sound frame at most: a file may claim to be as long as it likes, and cost nothing to who
 /// made it.
-pub const MAX_GAP: u64 = 4 << 30;
+pub const MAX_GAP: u64 = 1 << 30;
 
 /// Something with bytes at offsets: a file behind the storage seam, or a slice.
 pub trait ReadAt {

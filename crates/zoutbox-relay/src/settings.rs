@@ -7,7 +7,7 @@ use std::time::Duration;
 use lapin::uri::AMQPUri;
 use zoutbox_format::limits::MAX_POINTED;
 use zoutbox_relay_core::{LaneOptions, Mode, OnDamage, OnUndeliverable, Rules, RunOptions};
-use zoutbox_storage::System;
+use zoutbox_storage::{System, misplaces_password};
 
 use crate::amqp::AmqpSettings;
 use crate::doorbell::DoorbellOptions;
@@ -69,6 +69,9 @@ pub fn destination(
             return Err(invalid("--amqp", "give the broker's URL, or --stdout"));
         }
     };
+    if misplaces_password(url) {
+        return Err(invalid(option, "an '@' behind the host: a password with / ? or # in it has them as %2F %3F %23"));
+    }
     let mut uri: AMQPUri = url
         .parse()
         .map_err(|_| invalid(option, "not a broker's URL: amqp://user@host:port/vhost, or amqps://…"))?;

@@ -45,6 +45,6 @@ pub use lock::Lock;
 pub use mapping::Mapping;
 pub use network::{Line, Network, RealNetwork};
 pub use real::RealDisk;
-pub use redact::redacted;
+pub use redact::{misplaces_password, redacted};
 pub use share::Share;
 pub use system::System;

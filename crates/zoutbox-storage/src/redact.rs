@@ -29,6 +29,14 @@ pub fn redacted(text: &str) -> String {
     without_settings(&shown)
 }
 
+/// Whether a URL has an `@` behind what a parser takes for its host. Then a password has a `/`, `?` or `#` in it that is not escaped, and its end
+/// would be taken for a path that people get to see.
+#[must_use]
+pub fn misplaces_password(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    authority.find(['/', '?', '#']).and_then(|end| authority.get(end..)).is_some_and(|rest| rest.contains('@'))
+}
+
 fn is_end(character: char) -> bool {
     character.is_whitespace() || matches!(character, '\'' | '"' | '`' | '<' | '>')
 }
@@ -57,6 +65,16 @@ fn without_settings(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_that_would_end_up_in_the_path_is_noticed() {
+        for url in ["amqp://me:a/b@host", "amqp://me:a?b@host/v", "amqps://me:a#b@host", "me:a/b@host"] {
+            assert!(misplaces_password(url), "{url}");
+        }
+        for url in ["amqp://me:a%2Fb@host/v", "amqp://host/v", "amqp://me@host", "amqp://me:p@w@host/v%40", ""] {
+            assert!(!misplaces_password(url), "{url}");
+        }
+    }
 
     #[test]
     fn passwords_are_hidden_and_nothing_else_is() {

@@ -16,6 +16,8 @@ use lapin::{
 };
 use tokio::time::timeout;
 
+use zoutbox_storage::misplaces_password;
+
 use super::ConsumerError;
 use super::message::Outgoing;
 use super::options::{ConsumerAmqp, parked_queue};
@@ -48,6 +50,11 @@ impl std::fmt::Display for Place {
 
 impl Place {
     pub(super) fn new(amqp: &ConsumerAmqp, queue: &str) -> Result<Self, ConsumerError> {
+        if misplaces_password(&amqp.url) {
+            return Err(ConsumerError::Option(
+                "an '@' behind the broker's host: a password with / ? or # in it has them as %2F %3F %23".into(),
+            ));
+        }
         let mut uri: AMQPUri = amqp.url.parse().map_err(|_| {
             ConsumerError::Option("not a broker's URL: amqp://user@host:port/vhost, or amqps://…".into())
         })?;
