@@ -70,7 +70,10 @@ pub fn destination(
         }
     };
     if misplaces_password(url) {
-        return Err(invalid(option, "an '@' behind the host: a password with / ? or # in it has them as %2F %3F %23"));
+        return Err(invalid(
+            option,
+            "an '@' behind the host: a password with / ? or # in it has them as %2F %3F %23",
+        ));
     }
     let mut uri: AMQPUri = url
         .parse()

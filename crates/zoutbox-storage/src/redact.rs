@@ -34,7 +34,10 @@ pub fn redacted(text: &str) -> String {
 #[must_use]
 pub fn misplaces_password(url: &str) -> bool {
     let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
-    authority.find(['/', '?', '#']).and_then(|end| authority.get(end..)).is_some_and(|rest| rest.contains('@'))
+    authority
+        .find(['/', '?', '#'])
+        .and_then(|end| authority.get(end..))
+        .is_some_and(|rest| rest.contains('@'))
 }
 
 fn is_end(character: char) -> bool {
@@ -71,7 +74,9 @@ mod tests {
         for url in ["amqp://me:a/b@host", "amqp://me:a?b@host/v", "amqps://me:a#b@host", "me:a/b@host"] {
             assert!(misplaces_password(url), "{url}");
         }
-        for url in ["amqp://me:a%2Fb@host/v", "amqp://host/v", "amqp://me@host", "amqp://me:p@w@host/v%40", ""] {
+        for url in
+            ["amqp://me:a%2Fb@host/v", "amqp://host/v", "amqp://me@host", "amqp://me:p@w@host/v%40", ""]
+        {
             assert!(!misplaces_password(url), "{url}");
         }
     }

@@ -257,7 +257,9 @@ fn producers_of_one_group_write_what_is_their_own_and_nothing_else() {
         assert_ne!(ran.code, Some(0), "another producer may: {script}");
     }
     // What it must be able to.
-    for script in ["cat $S/zoutbox.json", "cat $S/relay/checkpoints/parcels > /dev/null", "ls $S/writers/parcels"] {
+    for script in
+        ["cat $S/zoutbox.json", "cat $S/relay/checkpoints/parcels > /dev/null", "ls $S/writers/parcels"]
+    {
         let ran = shared.shell(PARCELS, script);
         assert_eq!(ran.code, Some(0), "{script}: {ran:?}");
     }

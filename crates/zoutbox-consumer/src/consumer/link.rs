@@ -52,7 +52,8 @@ impl Place {
     pub(super) fn new(amqp: &ConsumerAmqp, queue: &str) -> Result<Self, ConsumerError> {
         if misplaces_password(&amqp.url) {
             return Err(ConsumerError::Option(
-                "an '@' behind the broker's host: a password with / ? or # in it has them as %2F %3F %23".into(),
+                "an '@' behind the broker's host: a password with / ? or # in it has them as %2F %3F %23"
+                    .into(),
             ));
         }
         let mut uri: AMQPUri = amqp.url.parse().map_err(|_| {
