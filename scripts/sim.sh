@@ -7,7 +7,8 @@
 #   scripts/sim.sh --known                        the seeds in fixtures/seeds/: each broke a promise once
 #   scripts/sim.sh --mutants [NAME...]            takes out one guard at a time, and wants a checker to notice
 #
-# ZOUTBOX_SIM_BUDGET   how many seeds a mutant may survive; 20000
+# ZOUTBOX_SIM_BUDGET    how many seeds a mutant may survive; 20000
+# ZOUTBOX_SIM_PROFILE   debug or release; debug, but release with --minutes
 #
 # Exit codes: 0 every promise kept, every mutant caught; 1 not so; other codes: the script could not do its work.
 set -euo pipefail
@@ -19,14 +20,20 @@ readonly target=${CARGO_TARGET_DIR:-$PWD/target}
 
 die() { printf 'sim.sh: %s\n' "$*" >&2; exit 2; }
 
-build() { cargo build --quiet --locked --release -p zoutbox-sim; }
+# Whoever wants millions of seeds sets release; for some hundred it takes longer to compile it.
+readonly profile=${ZOUTBOX_SIM_PROFILE:-debug}
+build() {
+    local -a options=(--quiet --locked --workspace --bins --examples)
+    if [[ $profile == release ]]; then options=(--quiet --locked --release -p zoutbox-sim); fi
+    cargo build "${options[@]}"
+}
 
 known() {
     local file seed count=0
     for file in fixtures/seeds/*.seed; do
         [[ -e $file ]] || break
         read -r seed _ <"$file"
-        "$target/release/zoutbox-sim" --seed "$seed" || die "$file breaks a promise again"
+        "$target/$profile/zoutbox-sim" --seed "$seed" || die "$file breaks a promise again"
         count=$((count + 1))
     done
     printf '%d known seeds, every promise kept\n' "$count"
@@ -110,5 +117,10 @@ case ${1:-} in
     --help | -h) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
     --mutants) shift; run_mutants "$@" ;;
     --known) build; known ;;
-    *) build; exec "$target/release/zoutbox-sim" "$@" ;;
+    --minutes)
+        [[ -n ${ZOUTBOX_SIM_PROFILE:-} ]] || ZOUTBOX_SIM_PROFILE=release exec scripts/sim.sh "$@"
+        build
+        exec "$target/$profile/zoutbox-sim" "$@"
+        ;;
+    *) build; exec "$target/$profile/zoutbox-sim" "$@" ;;
 esac
