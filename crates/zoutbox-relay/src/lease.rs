@@ -131,6 +131,18 @@ impl Lease {
     /// # Errors
     /// [`RelayError::Fenced`] when it is lost; otherwise what the disk says, and it may be tried again.
     pub fn prove(&self) -> Result<(), RelayError> {
+        self.prove_unless(|_| false)
+    }
+
+    /// As [`Lease::prove`], but a share that lets nobody in is no proof that the lease is lost: nothing is at stake yet, and it may come back.
+    ///
+    /// # Errors
+    /// As [`Lease::prove`].
+    pub fn prove_in_peace(&self) -> Result<(), RelayError> {
+        self.prove_unless(StorageError::is_denied)
+    }
+
+    fn prove_unless(&self, proves_nothing: fn(&StorageError) -> bool) -> Result<(), RelayError> {
         let written = self.written();
         let now = self.system.clock.monotonic();
         if now.saturating_sub(self.proven()) < PROOF {
@@ -140,7 +152,9 @@ impl Lease {
             Ok(()) => None,
             // Who says that there is no room has looked first whose the lock is.
             Err(error) if error.kind() == ErrorKind::Full => Some(error),
-            Err(error) if error.kind() == ErrorKind::Retry => return Err(error.into()),
+            Err(error) if error.kind() == ErrorKind::Retry || proves_nothing(&error) => {
+                return Err(error.into());
+            }
             Err(error) => {
                 return Err(self.lost(&format!("so that another relay may have taken over: {error}")));
             }

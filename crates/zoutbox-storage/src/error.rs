@@ -200,7 +200,17 @@ impl StorageError {
     /// Whether an open file was removed or replaced by another host.
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StaleNetworkFileHandle)
+        self.is_of(io::ErrorKind::StaleNetworkFileHandle)
+    }
+
+    /// Whether access is denied, as it also is by a server that exports the share no more.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        self.is_of(io::ErrorKind::PermissionDenied)
+    }
+
+    fn is_of(&self, kind: io::ErrorKind) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == kind)
     }
 
     /// Whether what was asked for is not there (any more). A stale NFS handle is a file that another host removed.

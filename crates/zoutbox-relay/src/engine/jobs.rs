@@ -261,7 +261,7 @@ impl Jobs {
     pub(super) fn prove(&self) {
         let (lease, ballast) = (Arc::clone(&self.lease), self.ballast.clone());
         self.run(&self.others, None, "proving the lease".to_owned(), move |_, _| {
-            let result = lease.prove();
+            let result = lease.prove_in_peace();
             result.as_ref().inspect_err(|error| ballast.release_if_full(error.kind())).ok();
             Done::Proven(result)
         });
