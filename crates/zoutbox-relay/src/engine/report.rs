@@ -1,5 +1,6 @@
 //! The counters, and the one line that tells them from time to time.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -40,7 +41,8 @@ pub(super) struct Report {
     told: (Count, Count, usize),
     every: Duration,
     since: Duration,
-    complaint: String,
+    /// What was told last of each.
+    complaints: BTreeMap<&'static str, String>,
 }
 
 impl Report {
@@ -92,11 +94,12 @@ impl Report {
         );
     }
 
-    /// Tells an operator, once.
-    pub(super) fn complain(&mut self, complaint: String) {
-        if self.complaint != complaint {
-            tracing::warn!("{complaint}");
-            self.complaint = complaint;
+    /// Tells an operator, once until something else is wrong with it.
+    pub(super) fn complain(&mut self, what: &'static str, why: String) {
+        let told = self.complaints.entry(what).or_default();
+        if *told != why {
+            tracing::warn!("{what}: {why}");
+            *told = why;
         }
     }
 }

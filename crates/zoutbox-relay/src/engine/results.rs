@@ -105,7 +105,7 @@ impl<P: Publisher> Engine<P> {
             Err(
                 error @ (RelayError::Fenced { .. } | RelayError::Storage(StorageError::NotAShare { .. })),
             ) => self.fail(error),
-            Err(error) => self.report.complain(format!("the lease can't be proven: {error}")),
+            Err(error) => self.report.complain("the lease can't be proven", error.to_string()),
         }
     }
 
@@ -146,7 +146,7 @@ impl<P: Publisher> Engine<P> {
                 error @ (RelayError::NewerCheckpoint { .. }
                 | RelayError::Storage(StorageError::NotAShare { .. })),
             ) => self.fail(error),
-            Err(error) => self.report.complain(format!("can't look for writers: {error}")),
+            Err(error) => self.report.complain("can't look for writers", error.to_string()),
         }
     }
     /// A look is calls to the server; what a thousand idle writers cost it must not grow to what ten thousand would.
