@@ -5,9 +5,9 @@
 #   scripts/test.sh PART...    these parts alone, in this order
 #   scripts/test.sh --help     the parts
 #
-# Needs cargo with rustfmt and clippy. RabbitMQ, PostgreSQL, a C compiler, git, python3 with pika and msgpack, debootstrap, shellcheck and
-# faketime come from the distribution's packages when they are missing, by root or by sudo; whoever has them needs neither. cargo-deny, and
-# cargo-fuzz where there is a nightly toolchain, are built from the crate registry into target/tools when they are missing. Reads no standard
+# Needs cargo with rustfmt and clippy. RabbitMQ, PostgreSQL, a C compiler, git, python3 with pika and msgpack, shellcheck and faketime come
+# from the distribution's packages when they are missing, by root or by sudo; whoever has them needs neither. So does debootstrap for `current`.
+# For `deny` and `fuzz`, cargo-deny and cargo-fuzz are built from the crate registry into target/tools when they are missing. Reads no standard
 # input, builds in cargo's own target directory, and deletes nothing there.
 #
 # The lab waits most of its time, for leases and caches to expire, so among other parts it runs beside them; what it said comes at

@@ -371,8 +371,8 @@ impl<P: Publisher> Engine<P> {
         let mut published = 0;
         loop {
             // Asked anew for each record: between two of them this process may have been stopped for any time.
-            let trusted = self.jobs.lease.is_trusted(self.now());
-            let may_publish = published < TURN && self.channel.has_room() && trusted;
+            let trusted = || self.jobs.lease.is_trusted(self.now());
+            let may_publish = published < TURN && self.channel.has_room() && trusted();
             let Some(slot) = self.slots.get_mut(lane) else { break };
             let Some(output) = slot.lane.poll(may_publish, may_read, now) else { break };
             published += usize::from(matches!(output, Output::Publish(_)));

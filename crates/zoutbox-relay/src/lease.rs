@@ -29,7 +29,8 @@ use crate::error::RelayError;
 const PROOF: Duration = Duration::from_secs(1);
 /// While no checkpoint asks for a proof, there is one this often.
 pub(crate) const PROVE_EVERY: Duration = Duration::from_secs(5);
-/// For publishing, a proof is good for this long: no longer than the shortest lease that servers grant.
+/// For publishing, a proof is good for this long: no longer than the shortest lease that a Linux server can be told to grant (10 s:
+/// `write_leasetime` in the kernel's `fs/nfsd/nfsctl.c`; 90 s unless it is told).
 const TRUST: Duration = Duration::from_secs(10);
 
 /// The lease, held.

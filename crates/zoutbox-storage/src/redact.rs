@@ -29,15 +29,13 @@ pub fn redacted(text: &str) -> String {
     without_settings(&shown)
 }
 
-/// Whether a URL has an `@` behind what a parser takes for its host. Then a password has a `/`, `?` or `#` in it that is not escaped, and its end
-/// would be taken for a path that people get to see.
+/// Whether a URL has an `@` behind what a parser takes for its host, or has no place for a host at all. Then a password has a `/`, `?` or `#` in it
+/// that is not escaped, and its end would be taken for a path that people get to see.
 #[must_use]
 pub fn misplaces_password(url: &str) -> bool {
-    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
-    authority
-        .find(['/', '?', '#'])
-        .and_then(|end| authority.get(end..))
-        .is_some_and(|rest| rest.contains('@'))
+    let authority = url.split_once(':').and_then(|(_, rest)| rest.strip_prefix("//")).unwrap_or_default();
+    let host = authority.find(['/', '?', '#']).and_then(|end| authority.get(..end)).unwrap_or(authority);
+    url.matches('@').count() > host.matches('@').count()
 }
 
 fn is_end(character: char) -> bool {
@@ -71,7 +69,13 @@ mod tests {
 
     #[test]
     fn a_password_that_would_end_up_in_the_path_is_noticed() {
-        for url in ["amqp://me:a/b@host", "amqp://me:a?b@host/v", "amqps://me:a#b@host", "me:a/b@host"] {
+        for url in [
+            "amqp://me:a/b@host",
+            "amqp://me:a?b@host/v",
+            "amqps://me:a#b@host",
+            "me:a/b@host",
+            "amqps:/x://me:a@host",
+        ] {
             assert!(misplaces_password(url), "{url}");
         }
         for url in

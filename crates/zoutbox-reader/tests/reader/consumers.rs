@@ -76,14 +76,16 @@ fn registrations_are_read_and_what_is_none_says_why() {
 
 #[test]
 fn the_first_ones_by_name_are_read_and_the_others_counted() {
-    let log = Log::all().next().expect("a directory");
-    let bytes = progress(&log).encode();
-    for number in 0..MAX_CONSUMERS + 3 {
-        put(&log, &format!("c-{number:05}"), &bytes);
+    // On this host's own file systems: making a thousand files on an emulated file server takes minutes, and the count is not its.
+    for log in Log::all().take(2) {
+        let bytes = progress(&log).encode();
+        for number in 0..MAX_CONSUMERS + 3 {
+            put(&log, &format!("c-{number:05}"), &bytes);
+        }
+        let found = read(&log);
+        assert_eq!((found.consumers.len(), found.omitted), (MAX_CONSUMERS, 3));
+        assert_eq!(found.consumers.last().expect("many").name, format!("c-{:05}", MAX_CONSUMERS - 1));
     }
-    let found = read(&log);
-    assert_eq!((found.consumers.len(), found.omitted), (MAX_CONSUMERS, 3));
-    assert_eq!(found.consumers.last().expect("many").name, format!("c-{:05}", MAX_CONSUMERS - 1));
 }
 
 #[test]

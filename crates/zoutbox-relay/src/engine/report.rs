@@ -94,6 +94,11 @@ impl Report {
         );
     }
 
+    /// It works again: what goes wrong with it next is told, be it the same.
+    pub(super) fn recovered(&mut self, what: &'static str) {
+        self.complaints.remove(what);
+    }
+
     /// Tells an operator, once until something else is wrong with it.
     pub(super) fn complain(&mut self, what: &'static str, why: String) {
         let told = self.complaints.entry(what).or_default();

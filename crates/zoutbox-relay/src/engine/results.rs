@@ -15,6 +15,9 @@ use crate::error::RelayError;
 use crate::lease::PROVE_EVERY;
 use crate::publisher::Publisher;
 
+const UNPROVEN: &str = "the lease can't be proven";
+const UNSEEN: &str = "can't look for writers";
+
 /// After a proof that failed without saying that the lease is lost.
 const PROVE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -101,11 +104,11 @@ impl<P: Publisher> Engine<P> {
     fn proven(&mut self, result: Result<(), RelayError>, now: Duration) {
         self.next_proof = Some(now + if result.is_ok() { PROVE_EVERY } else { PROVE_AGAIN });
         match result {
-            Ok(()) => {}
+            Ok(()) => self.report.recovered(UNPROVEN),
             Err(
                 error @ (RelayError::Fenced { .. } | RelayError::Storage(StorageError::NotAShare { .. })),
             ) => self.fail(error),
-            Err(error) => self.report.complain("the lease can't be proven", error.to_string()),
+            Err(error) => self.report.complain(UNPROVEN, error.to_string()),
         }
     }
 
@@ -115,6 +118,7 @@ impl<P: Publisher> Engine<P> {
         match result {
             Ok(Discovered { new, ignored, omitted }) => {
                 self.discovered = true;
+                self.report.recovered(UNSEEN);
                 for name in ignored.iter().filter(|name| !self.ignored.contains(name)) {
                     tracing::warn!("writers/{name} is no writer's directory: ignored");
                 }
@@ -146,7 +150,7 @@ impl<P: Publisher> Engine<P> {
                 error @ (RelayError::NewerCheckpoint { .. }
                 | RelayError::Storage(StorageError::NotAShare { .. })),
             ) => self.fail(error),
-            Err(error) => self.report.complain("can't look for writers", error.to_string()),
+            Err(error) => self.report.complain(UNSEEN, error.to_string()),
         }
     }
     /// A look is calls to the server; what a thousand idle writers cost it must not grow to what ten thousand would.

@@ -38,7 +38,7 @@ struct State {
     calls: usize,
     hook: Option<Hook>,
     /// What the next call of this kind, on a path that ends so, fails with.
-    fault: Option<(Operation, String)>,
+    fault: Option<(Operation, String, io::ErrorKind)>,
 }
 
 /// Clones are the same disk.
@@ -100,7 +100,12 @@ impl TestDisk {
 
     /// The next such call on a path that ends like this fails.
     pub(crate) fn fail(&self, operation: Operation, end: &str) {
-        self.state().fault = Some((operation, end.to_owned()));
+        self.fail_with(operation, end, io::ErrorKind::Other);
+    }
+
+    /// The same, in a certain way.
+    pub(crate) fn fail_with(&self, operation: Operation, end: &str, kind: io::ErrorKind) {
+        self.state().fault = Some((operation, end.to_owned(), kind));
     }
 
     fn enter(&self, operation: Operation, path: &Path) -> Result<(), StorageError> {
@@ -112,15 +117,15 @@ impl TestDisk {
             state = self.state();
             state.hook = Some(hook);
         }
-        let hit = |(fails, end): &mut (Operation, String)| {
+        let hit = |(fails, end, _): &mut (Operation, String, io::ErrorKind)| {
             *fails == operation && path.to_string_lossy().ends_with(end.as_str())
         };
-        let faulty = state.fault.take_if(hit).is_some();
-        if state.dead || faulty {
-            let source = io::Error::other(if faulty { "the test says so" } else { "the process is dead" });
-            return Err(StorageError::Io { operation, path: path.to_owned(), offset: None, source });
-        }
-        Ok(())
+        let source = match state.fault.take_if(hit) {
+            Some((_, _, kind)) => io::Error::new(kind, "the test says so"),
+            None if state.dead => io::Error::other("the process is dead"),
+            None => return Ok(()),
+        };
+        Err(StorageError::Io { operation, path: path.to_owned(), offset: None, source })
     }
 
     fn changed(&self, undo: Undo, paths: &[&Path]) {

@@ -74,3 +74,24 @@ fn a_proof_that_can_not_be_synced_says_that_the_lease_is_lost_and_a_recent_one_i
     ground.clock.advance(PROOF);
     assert!(is_fenced(&lease.prove()));
 }
+
+/// A server that exports the share no more says so to whoever asks. A checkpoint can't be saved then; but while none is due, waiting costs nothing.
+#[test]
+fn a_share_that_lets_nobody_in_is_waited_for_in_peace_and_not_trusted_meanwhile() {
+    let ground = Ground::quick();
+    let lease = taken(&ground);
+    let denied = || ground.disk.fail_with(Operation::Sync, "lease", std::io::ErrorKind::PermissionDenied);
+    ground.clock.advance(TRUST);
+    denied();
+    let proven = lease.prove_in_peace();
+    assert!(matches!(&proven, Err(RelayError::Storage(error)) if error.is_denied()), "{proven:?}");
+    assert!(!lease.is_trusted(ground.clock.monotonic()));
+    lease.prove_in_peace().unwrap();
+    assert!(lease.is_trusted(ground.clock.monotonic()));
+    ground.clock.advance(PROOF);
+    ground.disk.fail(Operation::Sync, "lease");
+    assert!(is_fenced(&lease.prove_in_peace()), "whatever else fails is another's lock");
+    ground.clock.advance(PROOF);
+    denied();
+    assert!(is_fenced(&lease.prove()), "a checkpoint is not waited with");
+}

@@ -15,6 +15,8 @@ fn content(number: u32) -> Vec<u8> {
 #[test]
 fn a_reader_sees_the_old_content_or_the_new_one_and_never_none() {
     for root in test_roots() {
+        // On an emulated file server a look takes as long as a hundred here.
+        let looks = if root.label() == "given" { 1000 } else { 5000 };
         let (system, path) = (System::real(), root.join("checkpoint"));
         replace::replace(&system, &path, &content(0)).expect("made");
         let (replaced, stop) = (AtomicU32::new(0), AtomicU32::new(0));
@@ -28,7 +30,7 @@ fn a_reader_sees_the_old_content_or_the_new_one_and_never_none() {
             });
             let (mut reads, mut latest) = (0, 0);
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                while reads < 1000 || replaced.load(Ordering::SeqCst) < 50 {
+                while reads < looks || replaced.load(Ordering::SeqCst) < 50 {
                     let bytes = system.read_small(&path, 1 << 16).expect("it is always there");
                     let number = u32::from_le_bytes(*bytes.first_chunk().expect("never empty"));
                     assert_eq!(bytes, content(number), "{}: a mixture", root.label());
