@@ -148,6 +148,8 @@ impl<B: Clone, R> Lane<B, R> {
     pub fn is_caught_up(&self) -> bool {
         let waits = matches!(self.reading, Reading::Due(_)) && self.idle > 0;
         waits
+            // Else there is something to try again.
+            && self.flow == Flow::Flowing
             && !self.held_back
             && !self.rewind
             && self.window.is_empty()

@@ -224,13 +224,17 @@ impl Simulation {
     fn left(&self) -> Option<String> {
         let mut open = Vec::new();
         let mut done = false;
+        let mut waits = Vec::new();
         for slot in &self.slots {
             match locked(&slot.actor).as_ref() {
                 Some(Actor::Writer(writer)) if !writer.is_idle() => {
                     return Some("tickets without an outcome".into());
                 }
                 Some(Actor::Writer(writer)) => open.push((writer.id().to_owned(), writer.is_open())),
-                Some(Actor::Relay(relay)) => done |= relay.is_done(),
+                Some(Actor::Relay(relay)) => {
+                    done |= relay.is_done();
+                    waits.extend(relay.waits());
+                }
                 Some(Actor::Consumer(_)) | None => {}
             }
         }
@@ -239,7 +243,7 @@ impl Simulation {
             return Some(format!("nobody can open {id}"));
         }
         if !done {
-            return Some("no relay is done".into());
+            return Some(format!("no relay is done: waits for {waits:?}"));
         }
         let state = self.world.lock();
         if !state.is_broker_idle() {

@@ -121,6 +121,21 @@ fn after_a_nack_the_lane_drains_and_resends_from_the_first_unconfirmed_record() 
     assert_eq!(published(&outputs(&mut lane, MUCH_LATER)), [3, 4]);
 }
 
+/// Else `--once` ends while a record that the broker refused was never delivered (found by the simulation, seed 1022769).
+#[test]
+fn a_lane_that_waits_to_try_a_refused_record_again_is_not_caught_up() {
+    let mut lane = lane(LaneOptions { checkpoint_items: 1, ..LaneOptions::default() });
+    feed(&mut lane, 1..=2, NOW);
+    let (generation, _) = generation(&outputs(&mut lane, LATER));
+    lane.handle(Input::Read { generation, items: vec![], end: ReadEnd::CaughtUp }, LATER);
+    settle(&mut lane, [1], LATER);
+    lane.handle(Input::Nacked(key(2)), LATER);
+    assert!(outputs(&mut lane, LATER).contains(&Output::SaveCheckpoint(behind(1))));
+    lane.handle(Input::CheckpointSaved(behind(1)), LATER);
+    assert_eq!(lane.held(), 0, "it is to be read again");
+    assert!(!lane.is_caught_up());
+}
+
 #[test]
 fn behind_a_nack_nothing_more_goes_out_until_what_is_out_is_certain() {
     let mut lane = lane(LaneOptions::default());

@@ -85,6 +85,17 @@ impl<P: Publisher> SteppedEngine<P> {
         self.engine.is_done()
     }
 
+    /// What it waits for, as `relay/waits` would have it.
+    #[must_use]
+    pub fn waits(&self) -> Vec<String> {
+        let waits = self.engine.waits(self.engine.now());
+        let named = |wait: super::Wait| match wait.writer {
+            Some(writer) => format!("{writer}: {}", wait.what),
+            None => wait.what,
+        };
+        waits.into_iter().map(named).collect()
+    }
+
     /// Ends it.
     ///
     /// # Errors

@@ -82,6 +82,15 @@ impl RelayActor {
         }
     }
 
+    /// What it waits for, if it relays.
+    #[must_use]
+    pub fn waits(&self) -> Vec<String> {
+        match &self.phase {
+            Phase::Running(running) => running.engine.waits(),
+            Phase::Down | Phase::Standby { .. } => Vec::new(),
+        }
+    }
+
     /// Begins an orderly stop, if it relays.
     pub fn stop(&mut self) {
         if let Phase::Running(running) = &mut self.phase

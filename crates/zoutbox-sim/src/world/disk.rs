@@ -31,6 +31,9 @@ use super::knobs::Knobs;
 use super::random::Random;
 use names::{Op, Tree};
 
+/// Disks write this many bytes whole.
+const SECTOR: usize = 512;
+
 /// A file's number, for ever.
 pub type Ino = usize;
 
@@ -59,11 +62,13 @@ impl Change {
         }
     }
 
-    /// What may be there of it when it was not synced: nothing, all, the beginning, or the end behind a hole.
+    /// What may be there of it when it was not synced: nothing, all, the beginning, or the end behind a hole. At any byte, as if sectors were
+    /// small; but the first sector is written whole or not at all, which lock files rely on (docs/filesystem.md).
     fn torn(&self, random: &mut Random) -> Option<Self> {
         match (random.below(4), self) {
             (0, _) => None,
             (1, _) | (_, Self::Length(_)) => Some(self.clone()),
+            (_, Self::Write(0, data)) if data.len() <= SECTOR => random.chance(500).then(|| self.clone()),
             (2, Self::Write(offset, data)) => {
                 let part = data.get(..random.index(data.len())).unwrap_or_default();
                 (!part.is_empty()).then(|| Self::Write(*offset, part.into()))
@@ -75,11 +80,12 @@ impl Change {
         }
     }
 
-    /// A write whose place shows what was there before in another file.
-    fn as_it_was(&self, old: &[u8]) -> Option<Self> {
+    /// A write whose place shows what was there before in another file. Only from `from` on: what lies before it is this file's own.
+    fn as_it_was(&self, old: &[u8], from: usize) -> Option<Self> {
         match self {
             Self::Write(offset, data) => {
-                Some(Self::Write(*offset, old.get(*offset..offset + data.len())?.into()))
+                let from = from.max(*offset);
+                Some(Self::Write(from, old.get(from..offset + data.len())?.into()))
             }
             Self::Length(_) => None,
         }
@@ -214,8 +220,9 @@ impl Inode {
             return;
         }
         let bytes = Arc::make_mut(&mut self.stable);
+        let own = bytes.len();
         for (_, change) in self.unstable.drain(..) {
-            let old = recycled.filter(|_| random.chance(500)).and_then(|old| change.as_it_was(old));
+            let old = recycled.filter(|_| random.chance(500)).and_then(|old| change.as_it_was(old, own));
             if let Some(torn) = old.or_else(|| change.torn(random)) {
                 torn.apply(bytes);
             }
