@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A program that extends cargo, in the version that is pinned here: from the path if that version is there, else built from the crate
-# registry into target/tools. The first time takes some minutes.
+# registry and kept in ${XDG_CACHE_HOME:-~/.cache}/zoutbox-tools. The first time takes some minutes.
 #
 #   cargo-tool.sh NAME    cargo-deny or cargo-fuzz; prints where the program is, and on standard error what it does
 #
@@ -21,9 +21,8 @@ case ${1:-} in
         ;;
 esac
 name=$1
-root=${CARGO_TARGET_DIR:-target}/tools
-# Cargo looks from where it is started.
-root=$(realpath -m "$root")
+# Outside of the checkout, so that a fresh one does not build it again.
+root=${XDG_CACHE_HOME:-${HOME:?HOME is not set, and neither is XDG_CACHE_HOME}/.cache}/zoutbox-tools/$name-$version
 
 is_it() { [[ -x $1 ]] && [[ $("$1" --version 2>/dev/null) == "$name $version" ]]; }
 
@@ -35,7 +34,11 @@ for program in "$root/bin/$name" "$(command -v "$name" || true)"; do
 done
 
 say "building $name $version: it is not here"
-if ! cargo install "$name" --version "$version" --locked "${features[@]}" --root "$root" --target-dir "$root/build" >&2; then
+build=$(mktemp -d)
+trap 'rm -rf "$build"' EXIT
+# Unoptimised: it runs for seconds, and is compiled for minutes.
+if ! CARGO_PROFILE_DEV_DEBUG=0 cargo install "$name" --version "$version" --locked --debug "${features[@]}" \
+    --root "$root" --target-dir "$build" >&2; then
     say "$name $version is missing, and could not be built from the crate registry"
     exit 3
 fi
