@@ -186,7 +186,7 @@ mod tests {
             bits += original.bytes.len() * 8;
         }
         Fault::new("format", Hits::Disk, "a flipped bit in a segment", "every bit in turn")
-            .held(bits, "noticed; the record that was hit is reported, all others are read, none altered");
+            .held(bits, "none altered; what was hit is reported, or taken for an unfinished end where nothing proves that it had ended");
     }
 
     /// What can happen to bytes.

@@ -139,6 +139,8 @@ fn many(options: &Options, broken: Broken) -> ExitCode {
         }
     });
     progress.tell(seconds(), cores);
+    // What panics from here on is no broken promise, and to be seen.
+    drop(std::panic::take_hook());
     if broken == Broken::Nothing && !options.until_caught {
         progress.record();
     }

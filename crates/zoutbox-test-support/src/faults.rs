@@ -4,15 +4,16 @@
 //!   a test that injects a fault ── its checks have passed ──▶ Fault::held ──▶ $ZOUTBOX_FAULTS ──▶ scripts/reliability.sh
 //! ```
 //!
-//! `ZOUTBOX_FAULTS` names a file by an absolute path, which gets a line of JSON for each call, in one write. If it is `-`, the line goes to the standard output behind
-//! `injected: `, since what runs in a guest of the lab has no file that outlives it. Without it nothing is written. A line is
+//! `ZOUTBOX_FAULTS` names a file by an absolute path, which gets a line of JSON for each call, in one write. If it is `-`, the line goes to the
+//! standard output behind `injected: `, since what runs in a guest of the lab has no file that outlives it. Without it nothing is
+//! written. A line is
 //!
 //! ```json
 //! {"suite":"end_to_end","hits":"relay","fault":"killed","how":"SIGKILL under load","times":5,"outcome":"30,000 records delivered, in order"}
 //! ```
 //!
-//! where `hits` is a name of [`Hits`], `times` is how often it was injected, and `outcome` is what was checked and held, with the figures of this very
-//! run. Lines of one suite, fault and way are one row of the page: their times are added, and where their outcomes differ only in
+//! where `hits` is a name of [`Hits`], `times` is how often it was injected, and `outcome` is what was checked and held, with the figures of this
+//! very run. Lines of one suite, fault and way are one row of the page: their times are added, and where their outcomes differ only in
 //! figures, each figure becomes a range.
 
 use std::fmt::Display;
@@ -87,21 +88,21 @@ impl Hits {
 pub struct Fault {
     suite: &'static str,
     hits: Hits,
-    fault: &'static str,
+    what: &'static str,
     how: &'static str,
 }
 
 impl Fault {
-    /// `fault`: what happens, in words that can be searched for, so not put together. `how`: by which means, and when.
+    /// `what` happens, in words that can be searched for, so not put together. `how`: by which means, and when.
     #[must_use]
-    pub const fn new(suite: &'static str, hits: Hits, fault: &'static str, how: &'static str) -> Self {
-        Self { suite, hits, fault, how }
+    pub const fn new(suite: &'static str, hits: Hits, what: &'static str, how: &'static str) -> Self {
+        Self { suite, hits, what, how }
     }
 
     /// It was injected so often, and this was checked and held. Not to be called before the checks have passed.
     pub fn held<N: TryInto<u64>>(&self, times: N, outcome: impl Display) {
         let Some(place) = std::env::var_os(FAULTS).filter(|place| !place.is_empty()) else { return };
-        let Ok(times) = times.try_into() else { panic!("{}: not a number of times", self.fault) };
+        let Ok(times) = times.try_into() else { panic!("{}: not a number of times", self.what) };
         let line = self.line(times, &outcome.to_string());
         if place == "-" {
             println!("injected: {line}");
@@ -116,8 +117,8 @@ impl Fault {
     }
 
     fn line(&self, times: u64, outcome: &str) -> String {
-        let Self { suite, hits, fault, how } = self;
-        json!({ "suite": suite, "hits": hits.name(), "fault": fault, "how": how, "times": times, "outcome": outcome })
+        let Self { suite, hits, what, how } = self;
+        json!({ "suite": suite, "hits": hits.name(), "fault": what, "how": how, "times": times, "outcome": outcome })
             .to_string()
     }
 }

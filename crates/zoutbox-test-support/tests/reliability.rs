@@ -32,7 +32,7 @@ fn sources() -> Vec<String> {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if path.is_dir() && !matches!(name.as_str(), "target" | "zoutbox-test-support") {
                 open.push(path);
-            } else if name.ends_with(".rs") || name.ends_with(".sh") {
+            } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "sh") {
                 texts.push(fs::read_to_string(&path).expect("a source"));
             }
         }

@@ -179,7 +179,9 @@ impl Tally {
         for ((fault, hits, how), times) in HARMS.iter().zip(&self.harms) {
             Fault::new("writer", *hits, fault, how).held(
                 times.load(Ordering::Relaxed),
-                format!("{histories} histories, {acknowledged} acknowledged records, each there in its place; no identity meant two; nothing refused was there"),
+                format!(
+                    "{histories} histories, {acknowledged} acknowledged records, each there in its place; no identity meant two"
+                ),
             );
         }
     }

@@ -1,7 +1,6 @@
 //! The tables of the bill of health, made of the lines that a run left. Pure.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use serde_json::Value;
 
@@ -136,7 +135,6 @@ fn cell(text: &str) -> String {
 }
 
 /// With a comma for each three digits.
-#[must_use]
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -147,6 +145,11 @@ fn grouped(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// As [`grouped`], if it is a whole number; else as it was written.
+fn readable(figure: &str) -> String {
+    figure.parse().map_or_else(|_| figure.to_owned(), grouped)
 }
 
 /// A text, and the figures in it: words[0] figures[0] words[1] … words[n].
@@ -225,9 +228,11 @@ impl Outcome {
         for words in &self.words {
             text.push_str(words);
             if let Some(Range { low, high }) = figures.next() {
-                let written =
-                    if low == high { write!(text, "{low}") } else { write!(text, "{low} to {high}") };
-                assert!(written.is_ok(), "writing to memory does not fail");
+                text.push_str(&readable(low));
+                if low != high {
+                    text.push_str(" to ");
+                    text.push_str(&readable(high));
+                }
             }
         }
         text
@@ -264,7 +269,7 @@ mod tests {
     #[test]
     fn times_of_the_same_fault_are_added_and_figures_become_ranges() {
         let text = RUN.to_owned()
-            + &line("s", "killed", 1000, "1,200 records; taken over in 0.5 to 1.25 s")
+            + &line("s", "killed", 1000, "1200 records; taken over in 0.5 to 1.25 s")
             + &line("s", "killed", 234, "900 records; taken over in 0.75 to 3 s")
             + &line("s", "stopped", 1, "nothing lost")
             + &line("s", "stopped", 1, "nothing lost");
