@@ -259,7 +259,7 @@ fn a_wall_clock_that_jumps_by_years_moves_neither_the_lease_nor_what_is_kept() {
     .held(
         3,
         format!(
-            "the lease stayed, nothing was removed early, nothing came again; {} records delivered in order",
+            "the lease stayed, nothing was removed early, nothing came again; then a kill, and {} records delivered in order",
             orders.appended.len()
         ),
     );

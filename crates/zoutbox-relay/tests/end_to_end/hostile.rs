@@ -162,25 +162,32 @@ fn whatever_a_writer_puts_into_its_directory_harms_its_own_lane_only() {
     assert!(ended.log.contains("more entries that are no writer's directory"), "{}", ended.log);
     assert!(ended.log.lines().count() < 400, "a flood of {} lines", ended.log.lines().count());
     assert!(!ended.log.contains('\u{1b}') && !ended.log.contains("root:"), "{}", ended.log);
-    let held = format!(
-        "its own lane waited and said why; the others went on; {held} KiB of memory at most; nothing published that nobody appended"
-    );
-    for (what, how, times) in [
-        ("links, pipes, devices, sockets and directories as segments", "each under a segment's name", 6),
+    let others =
+        format!("the others went on; {held} KiB of memory at most; nothing published that nobody appended");
+    let told = format!("its lane waits, and status and log say why; {others}");
+    for (what, how, times, held) in [
+        (
+            "links, pipes, devices, sockets and directories as segments",
+            "each under a segment's name",
+            6,
+            &told,
+        ),
+        ("a copy of another writer's segment", "under its own name", 1, &told),
         (
             "giant and endless segments",
             "holes of 1 TiB, open and sealed; 64 MiB that never become a frame",
             3,
+            &others,
         ),
-        ("frames that announce too much", "one of 4 GiB, and 1,000 of 16 MiB", 2),
-        ("a copy of another writer's segment", "under its own name", 1),
+        ("frames that announce too much", "one of 4 GiB, and 1,000 of 16 MiB", 2, &others),
         (
             "files that are no segments",
             "20,000 with names of every kind, and 1,000 that are no writer's directory",
             21_006,
+            &others,
         ),
     ] {
-        fault(Hits::Hostile, what, how).held(times, &held);
+        fault(Hits::Hostile, what, how).held(times, held);
     }
 }
 
