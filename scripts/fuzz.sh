@@ -14,6 +14,8 @@ readonly targets=(segment checkpoint pointer marker doorbell names config)
 say() { printf 'fuzz.sh: %s\n' "$*"; }
 die() { say "$@" >&2; exit 1; }
 
+# shellcheck source=scripts/faults.sh
+. "$(dirname "$(realpath "$0")")/faults.sh"
 cd "$(dirname "$(realpath "$0")")/.."
 
 can() {
@@ -68,6 +70,9 @@ told() { # TARGET STATUS: one line
     if (($2 != 0)); then
         tail -n 40 "$log"
         grep -a 'Test unit written' "$log" || true
+    else
+        injected "fuzz" bytes "bytes that a fuzzer makes" "libFuzzer, target $1, from the golden files on" "${runs:?no statistics of $1}" \
+            "no panic, bounded memory and work, nothing taken for what it is not; $seconds s"
     fi
 }
 

@@ -13,6 +13,8 @@
 # The lab waits most of its time, for leases and caches to expire, so among other parts it runs beside them; what it said comes at
 # its end. The first run builds its machine, which takes some minutes more.
 #
+# With ZOUTBOX_FAULTS=FILE, what was injected and what held is written there; scripts/reliability.sh makes docs/reliability.md of it.
+#
 # The last line is "N passed, N failed": tests of all programs together. A part that fails without a failing test, such as
 # a lint, counts as one. Exit code 0 means that every part ran and none failed.
 set -euo pipefail
@@ -284,6 +286,8 @@ report() {
 }
 
 self=$(realpath "$0")
+# shellcheck source=scripts/faults.sh
+. "${self%/*}/faults.sh"
 cd "$(dirname "$self")/.."
 
 case ${1:-} in

@@ -12,6 +12,8 @@
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
+# shellcheck source=scripts/faults.sh
+. "${here%/*}/faults.sh"
 readonly here scripts=${here%/*} suite_seconds=2700 power_seconds=300
 cd "$scripts/.."
 
@@ -44,6 +46,7 @@ build() { # [--release]
     strip "$work"/lab/*zoutbox* "$work/lab/check_consumer"
     if (($# == 0)); then workspace_tests; fi
     additions=(--add scripts/setup-zfs.sh)
+    if [[ -n ${ZOUTBOX_FAULTS:-} ]]; then additions+=(--env ZOUTBOX_FAULTS=-); fi
     local program
     for program in "$work"/lab/*; do additions+=(--add "$program"); done
 }
@@ -70,8 +73,10 @@ start_broker() {
     url=$("$scripts/broker.sh" start "$work/broker")
 }
 
+# What was injected in the guest is told in its output: its files end with it.
 promises() {
-    "$scripts/lab.sh" run "${additions[@]}" --broker "${url##*:}" --limit "$suite_seconds" -- /lab/zoutbox-lab suite "$@"
+    "$scripts/lab.sh" run "${additions[@]}" --broker "${url##*:}" --limit "$suite_seconds" -- /lab/zoutbox-lab suite "$@" |
+        take_injected
 }
 
 # In the background; its output is shown when it has ended.
@@ -84,7 +89,7 @@ join_alone() {
     say "what stops the server or cuts off hosts, one after the other, in a guest of its own"
     wait "$alone" || status=$?
     alone=
-    cat "$work/alone"
+    take_injected <"$work/alone"
     return "$status"
 }
 
@@ -102,7 +107,7 @@ power_cut() { # NAME SYNC EXPECTED
     ((status == 243)) || { tail -n 5 "$work/$1.printed"; printf 'suite.sh: no power cut: status %d\n' "$status" >&2; return 1; }
     printf 'the last it said: %s\n' "$(tail -n 1 "$work/$1.printed")"
     "$scripts/lab.sh" run "${additions[@]}" --add "$work/$1.printed:/lab/printed" --disk "$work/$1.disk" --keep-disk \
-        --limit "$power_seconds" -- /lab/zoutbox-lab power check /lab/printed "$3"
+        --limit "$power_seconds" -- /lab/zoutbox-lab power check /lab/printed "$3" | take_injected
     rm -f "$work/$1.disk"
 }
 

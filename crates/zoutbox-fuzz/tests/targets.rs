@@ -17,6 +17,7 @@ mod tests {
     use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
     use zoutbox_format::ReadAt;
     use zoutbox_fuzz::{Counted, Target, forge};
+    use zoutbox_test_support::{Fault, Hits};
 
     /// How many inputs each test tries; `scripts/fuzz.sh` sets more.
     const CASES: &str = "ZOUTBOX_FUZZ_CASES";
@@ -139,7 +140,7 @@ mod tests {
                 Ok(())
             })
             .expect("random bytes");
-        let harmed = (select(seeds.clone()), vec(change(seeds), 1..5));
+        let harmed = (select(seeds.clone()), vec(change(seeds.clone()), 1..5));
         runner()
             .run(&harmed, |(mut bytes, changes)| {
                 for change in &changes {
@@ -149,6 +150,12 @@ mod tests {
                 Ok(())
             })
             .expect("fixtures that something happened to");
+        let (suite, how) =
+            ("fuzz targets", "proptest, over seven kinds of input: at random, and fixtures that were harmed");
+        Fault::new(suite, Hits::Bytes, "bytes that nobody wrote", how).held(
+            seeds.len() as u64 + 2 * u64::from(cases()),
+            "no panic, bounded memory and work, nothing taken for what it is not",
+        );
     }
 
     #[test]

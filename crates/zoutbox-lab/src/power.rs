@@ -7,6 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
+use zoutbox_test_support::{Fault, Hits};
 use zoutbox_writer::{Options, Record, Writer};
 
 use crate::hosts::{ALPHA, BETA, Host, Share, lab};
@@ -75,10 +76,24 @@ pub(crate) fn check(printed: &str, some_lost: bool) -> Vec<Trial> {
     } else {
         "power: every acknowledged record is there after a power cut, and the writers go on"
     };
-    vec![Trial::test(name, move || compare(&acked, some_lost).map_err(Failed::from))]
+    vec![Trial::test(name, move || {
+        let lost = compare(&acked, some_lost).map_err(Failed::from)?;
+        let (what, outcome) = if some_lost {
+            let outcome = format!("{lost} of {} acknowledged records lost: the check can fail", acked.len());
+            ("power cut of a server that ignores syncs", outcome)
+        } else {
+            let outcome =
+                format!("{} acknowledged records, all there and unchanged; the writers go on", acked.len());
+            ("power cut of the server", outcome)
+        };
+        Fault::new("lab", Hits::Disk, what, "the guest is killed in the middle of appends, and boots again")
+            .held(1, outcome);
+        Ok(())
+    })]
 }
 
-fn compare(acked: &[String], some_lost: bool) -> Result<(), String> {
+/// How many are lost.
+fn compare(acked: &[String], some_lost: bool) -> Result<usize, String> {
     if acked.len() < 100 {
         return Err(format!("only {} records were acknowledged before the cut", acked.len()));
     }
@@ -103,8 +118,8 @@ fn compare(acked: &[String], some_lost: bool) -> Result<(), String> {
         }
         (None, true) => Err("nothing is lost although syncs were ignored: the cut proves nothing".into()),
         (_, true) if there.is_empty() => Err("not even what was synced before is there".into()),
-        (_, true) => Ok(()),
-        (None, false) => goes_on(),
+        (_, true) => Ok(lost.len()),
+        (None, false) => goes_on().map(|()| 0),
     }
 }
 

@@ -18,6 +18,7 @@ mod zeros;
 use std::time::Instant;
 
 use libtest_mimic::Trial;
+use zoutbox_test_support::{Fault, Hits};
 
 use crate::hosts::{VERSIONS, Version};
 
@@ -53,6 +54,11 @@ fn trial(name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
         println!("took {:.1} s: {shown}", start.elapsed().as_secs_f64());
         Ok(())
     })
+}
+
+/// A fault that this suite injects.
+const fn fault(hits: Hits, fault: &'static str, how: &'static str) -> Fault {
+    Fault::new("lab", hits, fault, how)
 }
 
 /// One for each NFS version.

@@ -13,6 +13,7 @@ pub mod broker;
 pub mod clock;
 pub mod disk;
 pub mod faults;
+pub mod harm;
 pub mod knobs;
 pub mod ledger;
 pub mod random;
@@ -28,6 +29,7 @@ use crate::checkers::{Checkers, Seen};
 use broker::Broker;
 use clock::{SimClock, SimEntropy, SimNetwork};
 use disk::{DiskState, SimDisk};
+use harm::{Harm, Harms};
 use knobs::{Broken, Knobs};
 use ledger::Ledger;
 use random::Random;
@@ -35,6 +37,9 @@ use trace::Trace;
 
 /// Where the share is, on every host.
 pub const ROOT: &str = "/share";
+
+/// What the consumer's process is called.
+pub const CONSUMER: &str = "billing";
 
 /// Whoever gets a turn in front of another process's call.
 pub trait Interrupt: Send + Sync {
@@ -101,18 +106,8 @@ pub struct Counts {
     pub calls: u64,
     /// Processes that ended without being asked to, and whose successor recovered.
     pub recoveries: u64,
-    /// Processes killed, alone or with their host.
-    pub kills: u64,
-    /// Power cuts and server crashes.
-    pub power_cuts: u64,
-    /// Hosts cut off from the server.
-    pub partitions: u64,
-    /// Calls that failed because a fault was drawn.
-    pub disk_faults: u64,
-    /// Connections to the broker that broke.
-    pub disconnects: u64,
-    /// Nacks and returns.
-    pub refusals: u64,
+    /// What was done to them.
+    pub harms: Harms,
     /// Records that were acknowledged to their producers.
     pub acknowledged: u64,
     /// Messages that the relays published.
@@ -124,29 +119,11 @@ pub struct Counts {
 impl Counts {
     /// Adds another run's.
     pub fn add(&mut self, other: &Self) {
-        let Self {
-            ticks,
-            calls,
-            recoveries,
-            kills,
-            power_cuts,
-            partitions,
-            disk_faults,
-            disconnects,
-            refusals,
-            acknowledged,
-            published,
-            removed,
-        } = other;
+        let Self { ticks, calls, recoveries, harms, acknowledged, published, removed } = other;
         self.ticks += ticks;
         self.calls += calls;
         self.recoveries += recoveries;
-        self.kills += kills;
-        self.power_cuts += power_cuts;
-        self.partitions += partitions;
-        self.disk_faults += disk_faults;
-        self.disconnects += disconnects;
-        self.refusals += refusals;
+        self.harms.add(harms);
         self.acknowledged += acknowledged;
         self.published += published;
         self.removed += removed;
@@ -294,6 +271,18 @@ impl State {
         let name = process.name.clone();
         self.say(&name, format_args!("killed"));
         self.close_all(number, false);
+    }
+
+    /// A process is killed as a fault: by whom it is known what it was.
+    pub fn strike_down(&mut self, number: usize) {
+        let Some(process) = self.processes.get(number).filter(|process| process.alive) else { return };
+        let harm = match process.name.as_str() {
+            CONSUMER => Harm::ConsumerKilled,
+            _ if process.relay => Harm::RelayKilled,
+            _ => Harm::WriterKilled,
+        };
+        self.counts.harms.note(harm);
+        self.kill(number);
     }
 
     /// Ends a process in good order.

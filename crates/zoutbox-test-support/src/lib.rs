@@ -1,8 +1,8 @@
-//! What the tests of zoutbox share: private RabbitMQ nodes and PostgreSQL servers, directories on real filesystems, waiting, and the way to the
-//! workspace's own programs.
+//! What the tests of zoutbox share: private RabbitMQ nodes and PostgreSQL servers, directories on real filesystems, waiting, the way to the
+//! workspace's own programs, and the lines of the bill of health.
 //!
-//! Only ever a dev-dependency. Everything here fails loudly: a test whose ground is missing panics and says what is
-//! missing; it's never skipped.
+//! Only ever a dependency of tests, and of programs that are tests (the lab, the simulation). Everything here fails loudly: a test whose ground is
+//! missing panics and says what is missing; it's never skipped.
 #![expect(clippy::disallowed_methods, reason = "tests drive the real disk, clock and processes directly")]
 #![expect(clippy::panic, reason = "a harness that cannot do its work must fail the test that asked for it")]
 #![expect(
@@ -11,6 +11,7 @@
 )]
 
 mod broker;
+pub mod faults;
 mod postgres;
 mod program;
 mod python;
@@ -19,6 +20,7 @@ mod script;
 mod wait;
 
 pub use broker::Broker;
+pub use faults::{Fault, Hits};
 pub use postgres::Postgres;
 pub use program::binary;
 pub use python::python;

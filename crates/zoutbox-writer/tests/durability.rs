@@ -10,7 +10,12 @@ use std::time::Duration;
 
 use support::{ROOT, WRITER, World, id, log, put, record, small};
 use zoutbox_storage::{Clock, ErrorKind, Operation};
+use zoutbox_test_support::{Fault, Hits};
 use zoutbox_writer::{Options, WriterError, ZeroAhead};
+
+const fn fault(fault: &'static str, how: &'static str) -> Fault {
+    Fault::new("writer", Hits::Disk, fault, how)
+}
 
 fn payloads(world: &World) -> Vec<String> {
     let records = log::read(&world.system, Path::new(ROOT), WRITER).records;
@@ -37,6 +42,11 @@ fn what_is_acknowledged_survives_a_crash_and_only_thanks_to_both_syncs() {
         let survived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| crash_after_appends(&world)));
         assert!(!matches!(survived, Ok((5, left)) if left.len() == 5), "the disk lied, and nothing was lost");
     }
+    fault(
+        "a disk whose syncs do nothing",
+        "file syncs or directory syncs ignored, then a power cut; over a simulated disk",
+    )
+    .held(cases.len(), "acknowledged records were lost each time: the tests can fail");
 }
 
 #[test]
@@ -118,6 +128,8 @@ fn a_failed_sync_is_never_reported_as_success_nor_tried_again() {
     assert_eq!(log.segments.len(), 2);
     let previous = log.segments[1].previous.unwrap();
     assert_eq!((previous.next_sequence.get(), previous.id), (2, log.segments[0].id));
+    fault("a file's sync fails", "EIO once, over a simulated disk")
+        .held(1, "written again to another segment under the same identity; never synced again; all there after a power cut");
 }
 
 #[test]
@@ -136,6 +148,8 @@ fn an_append_whose_rewrite_fails_too_is_unknown_and_its_identity_is_never_used_a
     world.disk.crash_hard();
     drop(writer);
     assert_eq!(payloads(&world), ["a", "c", "d"]);
+    fault("a file's sync fails, and that of its rewrite", "EIO twice, over a simulated disk")
+        .held(1, "reported as unknown; its identity was never used again; all else there after a power cut");
 }
 
 #[test]
@@ -188,6 +202,11 @@ fn a_first_commit_that_fails_leaves_no_named_segment_and_is_definitely_not_writt
         assert_eq!(put(&mut writer, "b").unwrap(), id(1, 1), "{operation}");
         assert_eq!(payloads(&world), ["b"]);
     }
+    fault(
+        "a segment's first commit fails",
+        "EIO of its write, sync, rename or creation, over a simulated disk",
+    )
+    .held(4, "definitely not written, no segment left, the next append has its place");
 }
 
 #[test]
@@ -199,6 +218,8 @@ fn a_name_that_may_not_be_durable_makes_the_append_unknown() {
     assert_eq!(put(&mut writer, "b").unwrap(), id(2, 1));
     world.disk.crash_hard();
     assert_eq!(payloads(&world), ["b"]);
+    fault("a directory's sync fails", "EIO, over a simulated disk")
+        .held(1, "reported as unknown; the next append is durable under another epoch");
 }
 
 #[test]
@@ -209,6 +230,8 @@ fn a_rename_whose_answer_was_lost_is_looked_up() {
     assert_eq!(put(&mut writer, "a").unwrap(), id(1, 1));
     world.disk.crash_hard();
     assert_eq!(payloads(&world), ["a"]);
+    fault("a rename works and says that it failed", "EIO after it, over a simulated disk")
+        .held(1, "looked up, acknowledged, and there after a power cut");
 }
 
 #[test]
@@ -297,4 +320,6 @@ fn a_seal_that_fails_loses_nothing() {
         assert_eq!(put(&mut writer, "b").unwrap(), id(2, 2), "{operation}");
         assert_eq!(payloads(&world), ["a", "b"], "{operation}");
     }
+    fault("a seal fails", "EIO of its write, sync or rename, over a simulated disk")
+        .held(3, "nothing lost, the log goes on");
 }

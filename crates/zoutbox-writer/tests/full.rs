@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use support::{ROOT, WRITER, World, id, log, put, record, small};
 use zoutbox_storage::{Clock, ErrorKind, Operation};
+use zoutbox_test_support::{Fault, Hits};
 use zoutbox_writer::{Options, Stepped, Ticket, WhenFull, Writer};
 
 /// So long a test waits before it says that something hangs.
@@ -77,6 +78,13 @@ fn a_first_commit_waits_for_room_whichever_call_says_that_there_is_none() {
             assert_eq!(payloads(&world), ["a", "b"], "{operation} {name}");
         }
     }
+    Fault::new(
+        "writer",
+        Hits::Share,
+        "no room, or over quota, when a segment is begun",
+        "ENOSPC or EDQUOT of each call that can say so, over a simulated disk",
+    )
+    .held(12, "the append waited, and was durable once there was room");
 }
 
 #[test]

@@ -7,12 +7,14 @@ mod support;
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use support::{ROOT, WRITER, World, log, record, small};
 use zoutbox_storage::{ErrorKind, Operation};
+use zoutbox_test_support::{Fault, Hits};
 use zoutbox_writer::{Options, RecordId, Stepped, Ticket, WhenFull, ZeroAhead};
 
 #[derive(Debug, Clone)]
@@ -130,12 +132,68 @@ fn open(world: &World, when_full: WhenFull) -> Stepped {
     world.stepped(Options { min_free_space: 0, when_full, zero_ahead: ZeroAhead::Always, ..small() }).unwrap()
 }
 
-fn play(events: Vec<Event>, when_full: WhenFull) {
+/// What happened in all histories of a test together.
+#[derive(Default)]
+struct Tally {
+    histories: AtomicU64,
+    acknowledged: AtomicU64,
+    harms: [AtomicU64; HARMS.len()],
+}
+
+/// How each event is told of that is a fault.
+const HARMS: [(&str, Hits, &str); 6] = [
+    ("power cut", Hits::Disk, "in random histories; of what was not synced, any part survives"),
+    (
+        "calls fail",
+        Hits::Disk,
+        "in random histories; EIO or EDQUOT of one to three writes, syncs, renames, creations, locks …",
+    ),
+    ("a rename works and says that it failed", Hits::Disk, "in random histories"),
+    ("the share is full for a while", Hits::Share, "in random histories; any bound up to 50 kB more"),
+    ("killed", Hits::Writer, "in random histories, between any two of its steps"),
+    (
+        "taken over while it lives",
+        Hits::Writer,
+        "in random histories; its locks lapse, and the old one goes on trying",
+    ),
+];
+
+impl Tally {
+    fn note(&self, event: &Event) {
+        let harm = match event {
+            Event::Crash { .. } => 0,
+            Event::Fail { .. } => 1,
+            Event::LoseAnswer => 2,
+            Event::Full { .. } => 3,
+            Event::Drop => 4,
+            Event::TakeOver => 5,
+            _ => return,
+        };
+        self.harms[harm].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// For the bill of health.
+    fn tell(&self) {
+        let (histories, acknowledged) =
+            (self.histories.load(Ordering::Relaxed), self.acknowledged.load(Ordering::Relaxed));
+        for ((fault, hits, how), times) in HARMS.iter().zip(&self.harms) {
+            Fault::new("writer", *hits, fault, how).held(
+                times.load(Ordering::Relaxed),
+                format!(
+                    "{histories} histories, {acknowledged} acknowledged records, each there in its place; no identity meant two"
+                ),
+            );
+        }
+    }
+}
+
+fn play(events: Vec<Event>, when_full: WhenFull, tally: &Tally) {
     let world = World::new();
     let mut model = Model::default();
     let open = |world: &World| open(world, when_full);
     let mut writer = open(&world);
     for event in events {
+        tally.note(&event);
         match event {
             Event::Append { size } => model.append(&writer, size),
             Event::Commit => drop(writer.step()),
@@ -189,17 +247,23 @@ fn play(events: Vec<Event>, when_full: WhenFull) {
     assert!(model.pending.is_empty(), "records wait though there is room");
     world.disk.crash_hard();
     model.check(&world);
+    tally.histories.fetch_add(1, Ordering::Relaxed);
+    tally.acknowledged.fetch_add(model.acknowledged.len() as u64, Ordering::Relaxed);
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
-    #[test]
-    fn whatever_happens_acknowledged_records_stay_and_no_identity_means_two(events in vec(event(), 1..60)) {
-        play(events, WhenFull::Fail);
-    }
+fn play_many(when_full: WhenFull) {
+    let config = ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() };
+    let tally = Tally::default();
+    proptest!(config, |(events in vec(event(), 1..60))| play(events, when_full, &tally));
+    tally.tell();
+}
 
-    #[test]
-    fn waiting_for_room_changes_nothing_about_that(events in vec(event(), 1..60)) {
-        play(events, WhenFull::Block);
-    }
+#[test]
+fn whatever_happens_acknowledged_records_stay_and_no_identity_means_two() {
+    play_many(WhenFull::Fail);
+}
+
+#[test]
+fn waiting_for_room_changes_nothing_about_that() {
+    play_many(WhenFull::Block);
 }

@@ -10,6 +10,7 @@ use support::{Generated, ROOT, WRITER, World, log, put, record, small};
 use zoutbox_format::Hour;
 use zoutbox_format::layout::TEMPORARY_SUFFIX;
 use zoutbox_storage::{Clock, Disk};
+use zoutbox_test_support::{Fault, Hits};
 use zoutbox_writer::{Options, Record, Stepped};
 
 const LENGTH: u64 = 10_000;
@@ -122,13 +123,23 @@ fn die_and_try_again(before: Before, end: End, timed: bool, life: usize) -> bool
 
 fn everywhere(before: Before) {
     for end in [End::Killed, End::Cut, End::CutKeepingNames, End::CutKeepingContent] {
+        let mut deaths = 0;
         for timed in [false, true] {
             let mut calls = 0;
             while die_and_try_again(before, end, timed, calls) {
                 calls += 1;
             }
             assert!(calls > 10, "{before:?}, {end:?}, timed {timed}: only {calls} calls");
+            deaths += calls;
         }
+        let (hits, fault) = match end {
+            End::Killed => (Hits::Writer, "killed at any call of a large append"),
+            _ => (Hits::Disk, "power cut at any call of a large append"),
+        };
+        Fault::new("writer", hits, fault, "in front of each call in turn, over a simulated disk").held(
+            deaths,
+            "nothing acknowledged lost, nothing half taken for a payload; tried again, it succeeds",
+        );
     }
 }
 

@@ -22,6 +22,7 @@ use support::{Generated, ROOT, WRITER, World, log, put, record, small};
 use zoutbox_format::Hour;
 use zoutbox_format::layout::TEMPORARY_SUFFIX;
 use zoutbox_storage::{Clock, Disk, ErrorKind, Lock, Operation, System};
+use zoutbox_test_support::{Fault, Hits};
 use zoutbox_writer::{Options, RecordId, Stepped, WriterError};
 
 const LENGTH: u64 = 6000;
@@ -282,6 +283,13 @@ fn nor_does_it_take_one_when_the_writer_dies_at_any_call() {
                 }
             }
         }
+        Fault::new(
+            "writer",
+            Hits::Writer,
+            "killed while the relay sweeps its payload",
+            "at each of its last calls, in every order with the sweep's steps",
+        )
+        .held(deaths, format!("no record without its payload, in {visible} there was one to read"));
         println!("again {again}, {manner:?}: {deaths} deaths, in {visible} there was a record to read");
         assert!(visible > 0);
     }

@@ -10,6 +10,7 @@ use support::{ROOT, WRITER, World, id, log, put, record, small};
 use zoutbox_format::checkpoint::{Checkpoint, Position};
 use zoutbox_format::{Epoch, Sequence};
 use zoutbox_storage::{ErrorKind, Operation};
+use zoutbox_test_support::{Fault, Hits};
 use zoutbox_writer::{Options, WriterError};
 
 const DIRECTORY: &str = "/share/writers/orders/";
@@ -65,6 +66,16 @@ fn wherever_the_last_segment_is_cut_the_records_before_the_cut_stay() {
         assert_eq!(log.records[..before.len()], before[..], "cut at {length}");
         assert_eq!(log.records.last().unwrap().0, new);
     }
+    Fault::new(
+        "writer",
+        Hits::Disk,
+        "the end of the last segment is torn",
+        "cut at each byte in turn, then a new writer",
+    )
+    .held(
+        whole.len() - 160,
+        "all records in front of the cut stay, the next one follows under another epoch",
+    );
 }
 
 #[test]
@@ -92,6 +103,13 @@ fn a_flipped_byte_never_cuts_off_the_records_of_other_commits() {
             assert!(missing.iter().all(|(id, _)| id.sequence.get() > 4), "byte {at}: lost {missing:?}");
         }
     }
+    Fault::new(
+        "writer",
+        Hits::Disk,
+        "a flipped bit in the last segment",
+        "of each byte in turn, then a new writer",
+    )
+    .held(whole.len(), "no identity is used again; no record of another commit is cut off");
 }
 
 #[test]
@@ -221,6 +239,13 @@ fn a_writer_that_was_taken_over_can_acknowledge_nothing_more() {
         let ids: Vec<_> = log.records.into_iter().map(|(id, _)| id).collect();
         assert!(ids.ends_with(&[first, second]), "{ids:?}");
     }
+    Fault::new(
+        "writer",
+        Hits::Writer,
+        "taken over while it lives",
+        "its locks lapse; with and without a segment prepared ahead",
+    )
+    .held(2, "the old one could acknowledge nothing more, and said why");
 }
 
 /// Somebody else has taken epoch 9, though the lock was not theirs to take.

@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
+use zoutbox_test_support::{Fault as Told, Hits};
+
 use crate::effects::Store;
 use crate::random::Random;
 
@@ -51,6 +53,11 @@ impl Fault {
         (Self::FreezeConsumer(Store::Postgres), 1),
     ];
 
+    /// One of every kind.
+    pub(crate) fn one_of_each() -> impl Iterator<Item = Self> {
+        Self::ROUND.iter().map(|(fault, _)| *fault)
+    }
+
     /// Every kind, by the name that reports have it under.
     pub(crate) fn kinds() -> impl Iterator<Item = &'static str> {
         Self::ROUND.iter().map(|(fault, _)| fault.kind())
@@ -70,6 +77,32 @@ impl Fault {
             Self::FreezeConsumer(Store::Sqlite) => "freeze_consumer_sqlite",
             Self::FreezeConsumer(Store::Postgres) => "freeze_consumer_postgres",
         }
+    }
+
+    /// As the bill of health has it.
+    pub(crate) const fn told(self) -> Told {
+        const KILL: &str = "SIGKILL at a random moment under load; started again up to 1.5 s later";
+        const FREEZE: &str = "SIGSTOP at a random moment under load, SIGCONT 0.5 to 4 s later";
+        let (hits, fault, how) = match self {
+            Self::KillWriter(_) => (Hits::Writer, "killed (SIGKILL)", KILL),
+            Self::KillLarge => (Hits::Writer, "killed while it appends a large payload", KILL),
+            Self::KillRelay => (Hits::Relay, "the active relay killed, with a standby", KILL),
+            Self::KillConsumer(Store::Sqlite) => (Hits::Consumer, "killed, with SQLite", KILL),
+            Self::KillConsumer(Store::Postgres) => (Hits::Consumer, "killed, with PostgreSQL", KILL),
+            Self::KillBroker => (Hits::Broker, "killed (SIGKILL)", KILL),
+            Self::KillBrokerAndRelay => (
+                Hits::Broker,
+                "killed together with the relay",
+                "the broker is stopped, so that what is published is nowhere; then SIGKILL to both",
+            ),
+            Self::KillPostgres => (Hits::Database, "PostgreSQL killed", KILL),
+            Self::FreezeRelay => (Hits::Relay, "the active relay stands still (SIGSTOP)", FREEZE),
+            Self::FreezeConsumer(Store::Sqlite) => (Hits::Consumer, "stands still, with SQLite", FREEZE),
+            Self::FreezeConsumer(Store::Postgres) => {
+                (Hits::Consumer, "stands still, with PostgreSQL", FREEZE)
+            }
+        };
+        Told::new("chaos", hits, fault, how)
     }
 
     /// How many of a kind there must have been.

@@ -93,6 +93,18 @@ impl Report {
         wrong
     }
 
+    /// For the bill of health, when nothing is wrong.
+    pub(crate) fn record(&self) {
+        let acknowledged: u64 = self.topics.values().map(|(acknowledged, _)| acknowledged).sum();
+        for fault in Fault::one_of_each() {
+            let Count { times, at_work } = self.faults[fault.kind()];
+            let held = format!(
+                "{at_work} of them at work; {acknowledged} acknowledged records, each with its effect once and in order, in both databases"
+            );
+            fault.told().held(times, held);
+        }
+    }
+
     fn json(&self) -> Value {
         let faults = |of: fn(&Count) -> u64| -> BTreeMap<_, _> {
             self.faults.iter().map(|(kind, count)| (*kind, of(count))).collect()

@@ -303,6 +303,7 @@ impl Run {
         let mut wrong = self.report.wrong();
         wrong.extend(self.share_is_wrong(journals));
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        self.report.record();
     }
 
     fn share_is_wrong(&self, journals: &[Journal]) -> Vec<String> {

@@ -8,7 +8,7 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use zoutbox_consumer::{HeaderValue, Message, Resolver, ResolverOptions};
 use zoutbox_format::Record;
-use zoutbox_test_support::wait_until;
+use zoutbox_test_support::{Fault, Hits, wait_until};
 
 use crate::queue::{LONG, Queue, header, id, properties, text};
 use crate::running::{Running, Script, inline, names};
@@ -87,6 +87,13 @@ fn forged_truncated_and_foreign_messages_are_parked_as_they_came_and_stop_nobody
         let sent = properties(message).headers().clone().unwrap_or_default();
         assert!(sent.inner().iter().all(|(name, value)| kept.inner().get(name) == Some(value)), "{reason}");
     }
+    Fault::new(
+        "consumer",
+        Hits::Bytes,
+        "forged, truncated and foreign messages",
+        "in the queue, one of each kind",
+    )
+    .held(bad.len(), "parked as they came, with the reason; the next message was applied");
 }
 
 #[test]
@@ -201,4 +208,11 @@ fn a_share_that_can_not_be_read_is_waited_for_and_nothing_is_acknowledged() {
     let running = Running::start(&ground, queue.options(), resolver, &script);
     script.wait_for_applied(1);
     running.stop();
+    Fault::new(
+        "consumer",
+        Hits::Share,
+        "it is not mounted where a consumer runs",
+        "a resolver without a share",
+    )
+    .held(1, "waited for; nothing was acknowledged meanwhile");
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use zoutbox_consumer::{ConsumerError, ErrorKind};
-use zoutbox_test_support::{Broker, wait_until};
+use zoutbox_test_support::{Broker, Fault, Hits, wait_until};
 
 use crate::queue::{LONG, Queue};
 use crate::running::{Order, Running, Script, inline, inline_resolver, keyed, names};
@@ -44,6 +44,13 @@ fn a_broker_that_is_killed_and_comes_back_costs_nothing() {
     expected.sort();
     assert_eq!(ground.effects(), expected);
     assert_eq!(ground.inbox().parked().unwrap(), []);
+    Fault::new(
+        "consumer",
+        Hits::Broker,
+        "killed, and stopped, beneath a consumer",
+        "SIGKILL and rabbitmqctl, with a parked record in between",
+    )
+    .held(2, format!("{} records, each with its effect once", expected.len()));
 }
 
 #[test]
@@ -63,6 +70,13 @@ fn a_queue_that_is_not_there_is_waited_for() {
     queue.publish(&[inline("orders/1/2", None)]);
     script.wait_for_applied(2);
     running.stop();
+    Fault::new(
+        "consumer",
+        Hits::Broker,
+        "the consumer's queue is not there, or deleted",
+        "before it starts, and while it runs",
+    )
+    .held(2, "waited for; then all applied");
 }
 
 #[test]

@@ -6,11 +6,15 @@ use std::time::Duration;
 use zoutbox_consumer::{
     ConsumerAmqp, ConsumerError, ConsumerOptions, ErrorKind, HandlerError, Inbox, Options,
 };
-use zoutbox_test_support::wait_until;
+use zoutbox_test_support::{Fault, Hits, wait_until};
 
 use crate::queue::{LONG, Queue, header};
 use crate::running::{Running, Script, inline, inline_resolver, keyed, names};
 use crate::stores::{Failed, Ground, Server, Sqlite};
+
+const fn fault(hits: Hits, fault: &'static str, how: &'static str) -> Fault {
+    Fault::new("consumer", hits, fault, how)
+}
 
 #[test]
 fn a_locked_database_is_waited_for_and_is_never_the_records_fault() {
@@ -38,6 +42,8 @@ fn a_locked_database_is_waited_for_and_is_never_the_records_fault() {
     queue.settles_at(0, 0);
     let summary = running.stop();
     assert_eq!((summary.applied, summary.parked), (2, 0));
+    fault(Hits::Database, "locked by somebody else", "SQLite, for more than a second")
+        .held(1, "waited for; all applied, none parked");
 }
 
 #[test]
@@ -72,6 +78,8 @@ fn a_database_that_drops_its_connections_costs_nothing() {
     let mut expected = names(1..=200);
     expected.sort();
     assert_eq!(ground.effects(), expected);
+    fault(Hits::Database, "drops its connections", "pg_terminate_backend on all of them, under load")
+        .held(4, format!("{} records, each with its effect once", expected.len()));
 }
 
 #[test]
@@ -89,6 +97,8 @@ fn a_damaged_inbox_ends_the_consumer_and_acknowledges_nothing() {
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     queue.settles_at(1, 0);
     assert_eq!(script.applied(), names([1]));
+    fault(Hits::Database, "the inbox's state is damaged", "overwritten by hand")
+        .held(1, "the consumer ended, and acknowledged nothing");
 }
 
 #[test]
@@ -101,6 +111,8 @@ fn an_inbox_of_a_newer_zoutbox_ends_the_consumer_and_acknowledges_nothing() {
     let running = Running::with(queue.options(), inline_resolver(), inbox, None, |_, _| Ok(()));
     assert_eq!(running.end().unwrap_err().kind(), ErrorKind::Fatal);
     queue.settles_at(1, 0);
+    fault(Hits::Database, "the inbox is of a newer zoutbox", "a column renamed beneath a consumer")
+        .held(1, "the consumer ended, and acknowledged nothing");
 }
 
 #[test]
@@ -136,6 +148,8 @@ fn a_handler_that_panics_ends_the_consumer_and_acknowledges_nothing() {
     assert!(matches!(error, ConsumerError::Thread(_)), "{error}");
     queue.settles_at(1, 0);
     assert_eq!(ground.effects(), names([]));
+    fault(Hits::Consumer, "its handler panics", "at a record")
+        .held(1, "the consumer ended, and acknowledged nothing");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Consumers that die in the middle of an apply, and consumers that compete.
 
-use zoutbox_test_support::Postgres;
+use zoutbox_test_support::{Fault, Hits, Postgres};
 
 use crate::child::{Applying, Said};
 use crate::ground::{Ground, Server, Sqlite};
@@ -10,7 +10,7 @@ fn name(sequence: usize) -> String {
 }
 
 /// Kills a child in the middle of an apply or between two, again and again, and has each next one told the last few records once more.
-fn killed(ground: &impl Ground, place: &str) {
+fn killed(ground: &impl Ground, place: &str, how: &'static str) {
     const ROUNDS: usize = 12;
     let mut done = 0;
     for round in 1..=ROUNDS {
@@ -35,18 +35,20 @@ fn killed(ground: &impl Ground, place: &str) {
     let mut expected: Vec<String> = (1..=done + 100).map(name).collect();
     expected.sort();
     assert_eq!(ground.effects(), expected, "each effect exactly once");
+    Fault::new("inbox", Hits::Consumer, "killed in the middle of an effect, or between two", how)
+        .held(ROUNDS, format!("{} records, each with its effect once", expected.len()));
 }
 
 #[test]
 fn a_consumer_killed_at_any_moment_has_each_effect_once_in_sqlite() {
     let ground = Sqlite::new();
-    killed(&ground, ground.path().to_str().unwrap());
+    killed(&ground, ground.path().to_str().unwrap(), "SIGKILL, with SQLite");
 }
 
 #[test]
 fn a_consumer_killed_at_any_moment_has_each_effect_once_in_postgres() {
     let ground = Server::new();
-    killed(&ground, &ground.url);
+    killed(&ground, &ground.url, "SIGKILL, with PostgreSQL");
 }
 
 /// Two processes are given the same records: new writers' first ones, where there is no row to lock yet, and then one writer's.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use zoutbox_consumer::{HeaderValue, Message, Resolver};
+use zoutbox_test_support::{Fault, Hits};
 
 use crate::ground::{Ground, carry, ground, named, owned, varied};
 
@@ -91,6 +92,13 @@ fn no_flipped_bit_leads_to_other_records() {
     }
     // What is flipped in what only describes the message does no harm; most of it does.
     assert!(refused > 1000 && harmless > 100, "{refused} refused, {harmless} harmless");
+    Fault::new(
+        "resolver",
+        Hits::Bytes,
+        "a flipped bit in a message",
+        "every bit in turn, with records of the same content wherever it may lead",
+    )
+    .held(refused + harmless, format!("{refused} refused, {harmless} harmless, none led to other records"));
 }
 
 fn resolve(resolver: &mut Resolver, message: &Message) -> Option<Vec<(String, zoutbox_format::Record)>> {
@@ -115,4 +123,11 @@ fn no_flipped_bit_of_the_segment_leads_to_other_records() {
         }
     }
     assert_eq!(passed, 44 * 8, "the seal is nobody's record, everything else is noticed");
+    Fault::new(
+        "resolver",
+        Hits::Disk,
+        "a flipped bit in a segment that a message leads to",
+        "every bit in turn",
+    )
+    .held(draft.bytes.len() * 8, "noticed, or nobody's record; none led to other records");
 }

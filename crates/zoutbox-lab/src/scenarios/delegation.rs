@@ -7,9 +7,10 @@ use std::fs::File;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
+use zoutbox_test_support::Hits;
 
-use super::trial;
 use super::visibility::relay;
+use super::{fault, trial};
 use crate::hosts::{ALPHA, BETA, GAMMA, NFS_4_2, Share};
 use crate::process::{Running, finish};
 use crate::producer::{Producer, assert_all_there, log};
@@ -53,6 +54,14 @@ fn hangs() {
         assert_all_there(&acked, &log(GAMMA, &share, writer));
     }
     relay.stop().succeeded();
+    fault(Hits::Share, "a call hangs for a lease", "the file is delegated to another program's host, which is cut off").held(
+        1,
+        format!(
+            "its lane waited {:.1} s, and status said for what; the other lane for at most {:.1} s; nothing lost",
+            hung.as_secs_f64(),
+            longest.as_secs_f64()
+        ),
+    );
     share.remove();
 }
 

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
+use zoutbox_test_support::Hits;
 
-use super::trial;
 use super::visibility::relay;
+use super::{fault, trial};
 use crate::hosts::{ALPHA, BETA, GAMMA, NFS_4_2, Share, lab};
 use crate::process::{LONG, finish};
 use crate::producer::{Acked, Producer};
@@ -70,6 +71,12 @@ fn quota() {
     relay.wait_for_lines(acked);
     println!("{acked} records went out of a full share; the relay said: {}", relay.errors());
     relay.stop().succeeded();
+    fault(Hits::Share, "the quota is reached", "a ZFS quota of 24 MiB more than is used").held(
+        1,
+        format!(
+            "appends refused by name, then {acked} records relayed, segments removed, and appends went on"
+        ),
+    );
     drop(narrow);
     share.remove();
 }
@@ -124,6 +131,8 @@ fn read_only() {
     }
     append(&share).succeeded();
     share.remove();
+    fault(Hits::Share, "the export is read-only", "under a writer and a relay that start")
+        .held(1, "both named path and reason, nothing hung; writable again, they went on");
 }
 
 fn append(share: &Share) -> crate::process::Ended {
@@ -145,4 +154,6 @@ fn unmounted() {
     finish(&mut append).exited(66);
     finish(GAMMA.command("zoutbox-relay").arg("--root").arg(point).arg("--stdout")).exited(66);
     assert_eq!(std::fs::read_dir(point).unwrap().count(), 0, "something was written");
+    fault(Hits::Share, "it is not mounted", "an empty mount point")
+        .held(2, "refused; nothing was written there");
 }

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use libtest_mimic::Trial;
+use zoutbox_test_support::Hits;
 
-use super::trial;
+use super::{fault, trial};
 use crate::hosts::{ALPHA, Exported, NFS_4_2, Share};
 use crate::process::{Ended, LONG, Running, finish};
 
@@ -63,6 +64,8 @@ fn refused(version: &str, options: &str, named: &str, promise: &str) {
     }
     drop(mounted);
     share.remove();
+    fault(Hits::Share, "a mount that breaks a promise", "soft, or without locks")
+        .held(1, "writer and relay refused it, naming mount and promise, unless it was accepted");
 }
 
 fn squashed() {
@@ -88,4 +91,6 @@ fn squashed() {
     drop(exported);
     append(ALPHA.command("zoutbox"), &root, "orders", &[]).succeeded();
     share.remove();
+    fault(Hits::Share, "the export squashes root", "beneath writers and a relay that start")
+        .held(1, "each named the directory, its user and the reason");
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use libtest_mimic::Trial;
+use zoutbox_test_support::Hits;
 
-use super::trial;
 use super::visibility::relay;
+use super::{fault, trial};
 use crate::hosts::{ALPHA, Away, BETA, GAMMA, NFS_4_2, Share};
 use crate::process::finish;
 use crate::producer::{Producer, assert_all_relayed, assert_all_there, log};
@@ -13,10 +14,10 @@ use crate::producer::{Producer, assert_all_relayed, assert_all_there, log};
 pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial("server: appends outlive a server that stops and starts", || {
-            outlives("restart", Away::server);
+            outlives("restart", "the server stops and starts", Away::server);
         }),
         trial("server: appends outlive a pool that is exported and imported", || {
-            outlives("pool", Away::pool);
+            outlives("pool", "the pool is exported and imported", Away::pool);
         }),
         trial(
             "server: segments that are reclaimed under readers of another host trouble none of them",
@@ -25,7 +26,7 @@ pub(super) fn trials() -> Vec<Trial> {
     ]
 }
 
-fn outlives(name: &str, go_away: fn() -> Away) {
+fn outlives(name: &str, told: &'static str, go_away: fn() -> Away) {
     let share = Share::new(name, NFS_4_2);
     let relay = relay(GAMMA, &share, &[]);
     let producers = [(ALPHA, "orders"), (BETA, "payments")]
@@ -53,6 +54,8 @@ fn outlives(name: &str, go_away: fn() -> Away) {
         let lines: Vec<_> = relay.lines().into_iter().map(|(_, line)| line).collect();
         assert_all_relayed(&acked, &lines);
     }
+    fault(Hits::Share, told, "under two hosts' appends and a third one's relay, for some seconds")
+        .held(1, "nothing acknowledged meanwhile; afterwards all acknowledged records there and relayed");
     relay.stop().succeeded();
     share.remove();
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use libtest_mimic::Trial;
+use zoutbox_test_support::Hits;
 
-use super::trial;
 use super::visibility::relay;
+use super::{fault, trial};
 use crate::hosts::{ALPHA, Away, BETA, GAMMA, NFS_4_2, Share};
 use crate::process::{LONG, finish};
 use crate::producer::Producer;
@@ -43,5 +44,12 @@ fn silence() {
         again.lines().iter().any(|(_, line)| line.contains(&format!("\"{}\"", acked.last().unwrap().0)))
     });
     again.stop().succeeded();
+    fault(Hits::Share, "the server answers nothing", "its network dropped").held(
+        1,
+        format!(
+            "told by relay and status; a stop obeyed; {} acknowledged records relayed afterwards",
+            acked.len()
+        ),
+    );
     share.remove();
 }

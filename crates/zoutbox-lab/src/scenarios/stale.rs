@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use libtest_mimic::Trial;
+use zoutbox_test_support::Hits;
 
-use super::trial;
 use super::visibility::relay;
+use super::{fault, trial};
 use crate::hosts::{ALPHA, Exported, GAMMA, NFS_4_2, Share};
 use crate::process::{LONG, Running, finish};
 use crate::producer::Producer;
@@ -40,6 +41,8 @@ fn removed() {
     ended.exited(66);
     let last = ended.errors.lines().last().unwrap_or_default();
     assert!(last.contains(&*share.on(GAMMA).to_string_lossy()) && last.contains("zoutbox.json"), "{last}");
+    fault(Hits::Share, "it is removed on the server", "beneath an idle relay")
+        .held(1, "the relay said so, and ended");
 }
 
 /// A checkpoint is to be saved, for which the lease is proven.
@@ -63,6 +66,8 @@ fn removed_while_busy() {
     println!("the producer: {} {}", producer.status, producer.errors);
     assert!(!producer.status.success(), "it goes on without a share");
     assert!(producer.errors.contains("Stale file handle"), "{}", producer.errors);
+    fault(Hits::Share, "it is removed on the server", "beneath a producer and a relay at work")
+        .held(1, "both said so, and ended");
 }
 
 fn gone() {
@@ -90,6 +95,10 @@ fn gone() {
     let acked = producer.finish();
     relay.wait_for_lines(told + acked.len());
     relay.stop().succeeded();
+    fault(Hits::Share, "it is exported no more", "beneath an idle relay, for 10 s, and then again").held(
+        1,
+        format!("told once; {:.1} s of CPU time in 10 s; it went on when it was back", used.as_secs_f64()),
+    );
     share.remove();
 }
 
@@ -113,6 +122,8 @@ fn gone_while_busy() {
         assert!(ended.errors.contains("the server exports it no more"), "{}", ended.errors);
     }
     share.remove();
+    fault(Hits::Share, "it is exported no more", "beneath a producer and a relay at work")
+        .held(1, "both said so, and ended");
 }
 
 /// The share is the very directory that is mounted, so that each call on the mount is stale.

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
+use zoutbox_test_support::Hits;
 
-use super::trial;
 use super::visibility::relay;
+use super::{fault, trial};
 use crate::hosts::{ALPHA, BETA, GAMMA, NFS_4_2, Share};
 use crate::process::{LONG, Running, finish};
 use crate::producer::{Producer, assert_all_relayed};
@@ -39,7 +40,8 @@ fn takes_over(by_cut: bool) {
         first.kill();
     }
     second.wait_for_lines(50);
-    println!("the standby printed {:?} after the other was gone", since.elapsed());
+    let took = since.elapsed();
+    println!("the standby printed {took:?} after the other was gone");
     assert!(self::confirmed(&share) >= confirmed, "a checkpoint went back");
     let mut lines = first.lines();
     if let Some(cut) = cut {
@@ -63,6 +65,24 @@ fn takes_over(by_cut: bool) {
     println!("{} records, {} duplicates", acked.len(), lines.len() - acked.len());
     second.stop().succeeded();
     assert_eq!(usize::try_from(self::confirmed(&share)).unwrap(), acked.len());
+    let (hits, what, how) = if by_cut {
+        (
+            Hits::Network,
+            "the relay's host is cut off from the server",
+            "link down until a standby on another host publishes, then up",
+        )
+    } else {
+        (Hits::Relay, "killed; a standby on another host publishes", "SIGKILL")
+    };
+    fault(hits, what, how).held(
+        1,
+        format!(
+            "taken over after {:.1} s; {} records relayed, {} of them again; no checkpoint went back",
+            took.as_secs_f64(),
+            acked.len(),
+            lines.len() - acked.len()
+        ),
+    );
     share.remove();
 }
 

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
+use zoutbox_test_support::Hits;
 
-use super::trial;
 use super::visibility::relay;
+use super::{fault, trial};
 use crate::hosts::{ALPHA, BETA, GAMMA, NFS_4_2, Share};
 use crate::process::LONG;
 use crate::producer::{Producer, assert_all_there, log};
@@ -30,6 +31,8 @@ fn killed() {
     acked.extend(taken_over(&share).finish());
     assert_all_there(&acked, &log(GAMMA, &share, "orders"));
     share.remove();
+    fault(Hits::Writer, "killed; another host goes on", "SIGKILL; the lock is the server's to give away")
+        .held(1, format!("{} acknowledged records, all there", acked.len()));
 }
 
 fn cut_off() {
@@ -58,6 +61,10 @@ fn cut_off() {
     let mut acked = before;
     acked.extend(second.finish());
     assert_all_there(&acked, &log(GAMMA, &share, "orders"));
+    fault(Hits::Network, "a producer's host is cut off from the server, and taken over", "link down until another host has the lock, then up").held(
+        1,
+        format!("the first one acknowledged nothing more and ended, saying why; {} acknowledged records, all there", acked.len()),
+    );
     share.remove();
 }
 
@@ -131,5 +138,12 @@ fn others_go_on() {
         assert_all_there(&acked, &log(GAMMA, &share, writer));
     }
     relay.stop().succeeded();
+    fault(Hits::Network, "a producer's host is cut off from the server", "link down for 20 s, the lease is 10 s").held(
+        1,
+        format!(
+            "the relay printed nothing of the other writer for at most {:.1} s; all acknowledged records of both relayed",
+            longest.0.max(longest.2.elapsed()).as_secs_f64()
+        ),
+    );
     share.remove();
 }

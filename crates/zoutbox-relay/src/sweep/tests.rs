@@ -4,6 +4,7 @@ use std::fs;
 
 use zoutbox_relay_core::Needs;
 use zoutbox_storage::OpenMode;
+use zoutbox_test_support::{Fault, Hits};
 
 use super::sweep_registrations;
 use crate::Removed;
@@ -274,6 +275,13 @@ fn a_sweep_that_is_interrupted_anywhere_takes_nothing_that_is_named_and_is_finis
         }
     }
     assert!(tried > 8, "{tried}");
+    Fault::new(
+        "relay",
+        Hits::Relay,
+        "killed, or its power cut, while it sweeps",
+        "at each call in turn, with each number of unsynced steps lost",
+    )
+    .held(tried, "nothing that a record names was taken, and it was finished later");
 }
 
 /// A look that fails when files are aside already gives them back: a consumer may be waiting for one.

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use zoutbox_test_support::Broker;
+use zoutbox_test_support::{Broker, Hits};
 
-use crate::support::{Consumer, Queue, Raise, Relay, TroubledBroker, World};
+use crate::support::{Consumer, Queue, Raise, Relay, TroubledBroker, World, fault};
 
 #[test]
 fn a_broker_that_is_killed_or_stopped_and_comes_back_costs_nothing() {
@@ -41,6 +41,12 @@ fn a_broker_that_is_killed_or_stopped_and_comes_back_costs_nothing() {
     world.wait_until_confirmed(&orders);
     world.wait_until_confirmed(&payments);
     relay.stop();
+    let held = format!("{} records delivered in order", orders.appended.len() + payments.appended.len());
+    for (what, how) in
+        [("stopped in good order", "by rabbitmqctl, under load"), ("killed (SIGKILL)", "under load")]
+    {
+        fault(Hits::Broker, what, how).held(1, &held);
+    }
 }
 
 #[test]
@@ -72,6 +78,15 @@ fn a_memory_alarm_pauses_the_relay_and_a_stop_during_it_loses_nothing() {
     consumer.wait_for_all_in_order(&[&orders]);
     world.wait_until_confirmed(&orders);
     relay.stop();
+    fault(
+        Hits::Broker,
+        "a memory alarm",
+        "the limit set to nothing, under load; the relay stopped during one",
+    )
+    .held(
+        2,
+        format!("{} records delivered in order, nothing blocked counted as confirmed", orders.appended.len()),
+    );
 }
 
 #[test]
@@ -92,4 +107,6 @@ fn a_broker_that_is_not_there_at_the_start_is_waited_for() {
     consumer.wait_for_all_in_order(&[&orders]);
     world.wait_until_confirmed(&orders);
     relay.stop();
+    fault(Hits::Broker, "not there when the relay starts", "stopped before")
+        .held(2, format!("waited for, and a stop obeyed; then {} records delivered", orders.appended.len()));
 }

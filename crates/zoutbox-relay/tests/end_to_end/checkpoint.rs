@@ -3,9 +3,9 @@
 use std::fs;
 
 use zoutbox_format::{Checkpoint, Epoch, ShareId};
-use zoutbox_test_support::Broker;
+use zoutbox_test_support::{Broker, Hits};
 
-use crate::support::{Consumer, Producer, Queue, Relay, World};
+use crate::support::{Consumer, Producer, Queue, Relay, World, fault};
 
 /// A share whose 300 records were all published, and the checkpoint that says so.
 fn published(test: &str) -> (World, Queue, Producer, Consumer) {
@@ -31,6 +31,8 @@ fn is_published_again(test: &str, harm: impl FnOnce(&[u8]) -> Vec<u8>) {
     queue.mark();
     assert_eq!(consumer.ids_before_the_mark().len(), 300 + 310, "{}", ended.log);
     assert_eq!(world.confirmed("orders"), 311, "no sound checkpoint was saved");
+    fault(Hits::Disk, "a checkpoint is damaged", "a flipped bit, cut, emptied, or of another share")
+        .held(1, "told by its path; everything published again, in order, and a sound one saved");
 }
 
 #[test]
@@ -71,6 +73,8 @@ fn with_a_directory_in_the_checkpoints_place_records_flow_and_the_log_names_it()
     fs::remove_dir(&path).unwrap();
     world.wait_until_confirmed(&orders);
     relay.stop();
+    fault(Hits::Disk, "a checkpoint can't be saved", "a directory in its place")
+        .held(1, "told by its path; records flowed, and it was saved once there was room for it");
 }
 
 #[test]
@@ -91,6 +95,12 @@ fn a_relay_that_finds_the_checkpoint_of_a_newer_one_stops() {
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert!(ended.log.contains("as epoch 100"), "{}", ended.log);
     consumer.wait_for_all_in_order(&[&orders]);
+    fault(
+        Hits::Relay,
+        "another relay has saved a checkpoint meanwhile",
+        "one of a later epoch, laid beneath a relay",
+    )
+    .held(1, "it ended without replacing it");
 }
 
 #[test]

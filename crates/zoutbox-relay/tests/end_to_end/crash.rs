@@ -1,8 +1,8 @@
 //! The relay dies, stops, and is replaced.
 
-use zoutbox_test_support::{Broker, wait_until};
+use zoutbox_test_support::{Broker, Hits, wait_until};
 
-use crate::support::{Consumer, LONG, Queue, Relay, World};
+use crate::support::{Consumer, LONG, Queue, Relay, World, fault};
 
 #[test]
 fn a_relay_that_is_killed_again_and_again_loses_nothing_and_keeps_the_order() {
@@ -28,6 +28,19 @@ fn a_relay_that_is_killed_again_and_again_loses_nothing_and_keeps_the_order() {
     world.wait_until_confirmed(&orders);
     world.wait_until_confirmed(&payments);
     relay.stop();
+    fault(
+        Hits::Relay,
+        "killed (SIGKILL)",
+        "with 3,000 records of each of two writers before it, once a checkpoint is saved",
+    )
+    .held(
+        5,
+        format!(
+            "{in_the_middle} of the kills in the middle; {} records delivered in order, {} came again",
+            orders.appended.len() + payments.appended.len(),
+            consumer.count() - orders.appended.len() - payments.appended.len()
+        ),
+    );
 }
 
 #[test]
@@ -58,6 +71,8 @@ fn after_an_orderly_stop_nothing_is_published_again() {
     assert_eq!(again.code, Some(0), "{again:#?}");
     queue.mark();
     assert_eq!(consumer.ids_before_the_mark().len(), 10_000, "something was published again");
+    fault(Hits::Relay, "stopped in good order (SIGTERM)", "while it publishes")
+        .held(2, "10,000 records delivered in order, none came again");
 }
 
 #[test]
@@ -78,6 +93,8 @@ fn a_standby_waits_and_takes_over_when_the_relay_is_killed() {
     second.wait_for_log("as epoch 2");
     world.wait_until_confirmed(&orders);
     second.stop();
+    fault(Hits::Relay, "the active relay killed, with a standby", "SIGKILL while it publishes")
+        .held(1, format!("the standby took over; {} records delivered in order", orders.appended.len()));
 }
 
 #[test]

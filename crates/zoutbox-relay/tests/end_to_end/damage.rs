@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use zoutbox_format::frame::FRAME_HEADER_LENGTH;
-use zoutbox_test_support::Broker;
+use zoutbox_test_support::{Broker, Hits};
 use zoutbox_writer::Options;
 
-use crate::support::{Consumer, Ended, Producer, Queue, Relay, World, list, name};
+use crate::support::{Consumer, Ended, Producer, Queue, Relay, World, fault, list, name};
 
 const SKIP: &[&str] = &["--once", "--on-damage", "skip"];
 
@@ -85,6 +85,8 @@ fn a_lane_halts_in_front_of_a_damaged_record_names_the_exact_loss_and_the_others
     case.came(1..=100, &ended.log);
     assert_eq!((case.world.confirmed("orders"), case.world.confirmed("sound")), (101, 201));
     assert_eq!(case.world.dead("orders"), []);
+    fault(Hits::Disk, "bytes of durable records are damaged", "a flipped bit; the lane halts")
+        .held(1, "file, offset and the lost sequence told; the others flowed");
 }
 
 #[test]
@@ -104,6 +106,8 @@ fn told_to_skip_the_relay_reports_the_loss_and_publishes_the_rest() {
     assert_eq!((&report["lost_from"], &report["lost_until"]), (&101.into(), &104.into()));
     assert_eq!(report["lost"], "sequences 101 to 103");
     assert!(ended.log.contains("sequences 101 to 103"), "{}", ended.log);
+    fault(Hits::Disk, "bytes of durable records are damaged", "three records overwritten; told to skip")
+        .held(3, "those three reported with file, offset and sequences, all others delivered in order");
 }
 
 #[test]
@@ -139,6 +143,8 @@ fn a_segment_that_vanished_is_damage_with_its_exact_range() {
     queue.mark();
     assert_eq!(consumer.ids_before_the_mark().len(), 30);
     assert_eq!(world.dead("orders")[0].1["lost"], "sequences 11 to 20");
+    fault(Hits::Disk, "a segment vanishes", "removed by hand, out of the middle")
+        .held(1, "the exact range reported, all else delivered");
 }
 
 /// Gives a segment's header, or one of its frames, back its CRC.
@@ -193,6 +199,8 @@ fn never_skipped(case: &Case, sequence: u64) {
     assert_eq!(case.world.dead("orders"), [], "a report says that it was passed");
     let waits = ended.log.lines().find(|line| line.contains("orders") && line.contains("waits"));
     assert!(waits.is_some(), "nobody is told: {}", ended.log);
+    fault(Hits::Disk, "a segment or a frame of a newer format", "its version raised, its CRC made right")
+        .held(1, "never skipped: the lane waited, the others flowed");
 }
 
 #[test]

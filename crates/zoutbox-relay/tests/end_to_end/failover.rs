@@ -7,10 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use zoutbox_format::layout::SegmentName;
-use zoutbox_test_support::{Broker, wait_until};
+use zoutbox_test_support::{Broker, Hits, wait_until};
 use zoutbox_writer::Options;
 
-use crate::support::{Consumer, Direction, LONG, Proxy, Queue, Raise, Relay, Way, World, name};
+use crate::support::{Consumer, Direction, LONG, Proxy, Queue, Raise, Relay, Way, World, fault, name};
 
 /// How many messages a relay has in flight at most.
 const WINDOW: usize = 200;
@@ -96,6 +96,16 @@ fn of_three_relays_each_that_is_killed_costs_what_it_had_in_flight_and_nothing_e
     for standby in relays {
         standby.stop();
     }
+    let took = || took.iter().map(Duration::as_millis);
+    fault(Hits::Relay, "the active one of three relays killed", "SIGKILL with a full window in flight, and no confirm heard").held(
+        KILLS,
+        format!(
+            "{} records delivered in order; {again} came again: just what was in flight; no checkpoint went back; taken over in {} to {} ms",
+            orders.appended.len(),
+            took().min().unwrap(),
+            took().max().unwrap()
+        ),
+    );
 }
 
 #[test]
@@ -140,6 +150,18 @@ fn a_relay_that_sleeps_through_its_lease_and_wakes_beside_another_publishes_noth
     println!("{again} came again, window {WINDOW}");
     assert_eq!(again, WINDOW, "not just what was in flight came again");
     assert_eq!(world.confirmed("orders"), 3001);
+    fault(
+        Hits::Relay,
+        "stands still through its lease, and wakes up beside another relay",
+        "SIGSTOP for 11 s, its lease lost meanwhile, then SIGCONT",
+    )
+    .held(
+        1,
+        format!(
+            "it ended without publishing; {} records delivered in order, {again} came again: what it had had in flight",
+            orders.appended.len()
+        ),
+    );
 }
 
 #[test]
@@ -163,6 +185,15 @@ fn a_relay_that_sleeps_long_and_still_has_its_lease_goes_on_and_publishes_nothin
     standby.wait_for_log("relaying");
     standby.stop();
     assert_eq!(consumer.count(), 2000, "something came again");
+    fault(
+        Hits::Relay,
+        "stands still and keeps its lease",
+        "SIGSTOP for 11 s, then SIGCONT; its lock is held meanwhile",
+    )
+    .held(
+        1,
+        format!("the standby waited; {} records delivered in order, none came again", orders.appended.len()),
+    );
 }
 
 /// The library that shows a process another time of day.
@@ -220,4 +251,16 @@ fn a_wall_clock_that_jumps_by_years_moves_neither_the_lease_nor_what_is_kept() {
     consumer.wait_for_all_in_order(&[&orders]);
     world.wait_until_confirmed(&orders);
     second.stop();
+    fault(
+        Hits::Clock,
+        "the wall clock jumps by years",
+        "to 2040, to 2001, and to 2040 again, by libfaketime, beneath two relays",
+    )
+    .held(
+        3,
+        format!(
+            "the lease stayed, nothing was removed early, nothing came again; then a kill, and {} records delivered in order",
+            orders.appended.len()
+        ),
+    );
 }

@@ -17,9 +17,9 @@ use zoutbox_format::layout::SegmentName;
 use zoutbox_format::{
     Epoch, Hour, PayloadName, PayloadReference, Record, SegmentHeader, SegmentId, Sequence,
 };
-use zoutbox_test_support::{binary, wait_until};
+use zoutbox_test_support::{Hits, binary, wait_until};
 
-use crate::support::{LONG, Relay, World, list, name};
+use crate::support::{LONG, Relay, World, fault, list, name};
 
 const OPEN: &str = "00000000000000000001-00000000000000000001.open";
 const SEALED: &str = "00000000000000000001-00000000000000000001.seg";
@@ -162,6 +162,33 @@ fn whatever_a_writer_puts_into_its_directory_harms_its_own_lane_only() {
     assert!(ended.log.contains("more entries that are no writer's directory"), "{}", ended.log);
     assert!(ended.log.lines().count() < 400, "a flood of {} lines", ended.log.lines().count());
     assert!(!ended.log.contains('\u{1b}') && !ended.log.contains("root:"), "{}", ended.log);
+    let others =
+        format!("the others went on; {held} KiB of memory at most; nothing published that nobody appended");
+    let told = format!("its lane waits, and status and log say why; {others}");
+    for (what, how, times, held) in [
+        (
+            "links, pipes, devices, sockets and directories as segments",
+            "each under a segment's name",
+            6,
+            &told,
+        ),
+        ("a copy of another writer's segment", "under its own name", 1, &told),
+        (
+            "giant and endless segments",
+            "holes of 1 TiB, open and sealed; 64 MiB that never become a frame",
+            3,
+            &others,
+        ),
+        ("frames that announce too much", "one of 4 GiB, and 1,000 of 16 MiB", 2, &others),
+        (
+            "files that are no segments",
+            "20,000 with names of every kind, and 1,000 that are no writer's directory",
+            21_006,
+            &others,
+        ),
+    ] {
+        fault(Hits::Hostile, what, how).held(times, held);
+    }
 }
 
 #[test]
@@ -194,6 +221,12 @@ fn times_from_the_far_future_and_forged_records_are_delivered_as_what_they_are_a
         "somebody else's identity was taken: {ids:?}"
     );
     assert!(ids.contains(&"forger/1/1".into()), "{ids:?}");
+    fault(
+        Hits::Hostile,
+        "times from the far future, forged identities, a body that is no record",
+        "in sound frames of its own",
+    )
+    .held(5, "delivered as what they are; nobody else's identity was taken; nothing stopped");
 }
 
 #[test]
@@ -238,6 +271,12 @@ fn a_directory_that_becomes_a_link_to_another_writers_costs_that_writer_nothing(
     world.wait_until_confirmed(&victim);
     let ended = relay.stop();
     assert_eq!(ended.output.len(), 15, "{}", ended.log);
+    fault(
+        Hits::Hostile,
+        "its directory becomes a link to another writer's",
+        "while the relay removes segments",
+    )
+    .held(1, "nothing of the other writer's was removed, and all of it was published");
 }
 
 #[test]
@@ -265,4 +304,10 @@ fn payloads_below_a_link_are_nobodys_to_remove() {
     let ended = relay.stop();
     assert!(ended.output.iter().any(|line| line.contains("precious")), "{ended:#?}");
     assert_eq!(fs::read(theirs.join("precious")).unwrap(), b"bytes");
+    fault(
+        Hits::Hostile,
+        "a link leads to another writer's payloads",
+        "named by a record whose segment is then removed",
+    )
+    .held(1, "the other writer's payload was not touched");
 }

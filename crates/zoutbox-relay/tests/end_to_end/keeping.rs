@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use zoutbox_format::layout::{SegmentName, dead_letter_name};
 use zoutbox_format::{Hour, PayloadName, Place, Progress, SegmentId, WriterId};
 use zoutbox_storage::{System, replace};
-use zoutbox_test_support::{binary, wait_until};
+use zoutbox_test_support::{Hits, binary, wait_until};
 
-use crate::support::{LONG, Relay, World, list, name};
+use crate::support::{LONG, Relay, World, fault, list, name};
 use draft::Draft;
 
 #[path = "../../src/ground/draft.rs"]
@@ -104,6 +104,8 @@ fn a_registered_consumer_that_is_behind_holds_what_it_needs_until_it_has_passed_
     wait_until_left(&world, 1, &orders[3..]);
     let log = relay.stop().log;
     assert!(log.contains("consumer b-1 has registered") && !log.contains("vanished"), "{log}");
+    fault(Hits::Consumer, "is far behind", "its file on the share says so, with a retention of nothing")
+        .held(3, "what it needs was kept until it had passed it");
 }
 
 #[test]
@@ -138,6 +140,8 @@ fn a_vanished_consumer_holds_nothing_any_more_and_that_is_told_once() {
     wait_until("looked at again", LONG, || world.ids("orders") == more[more.len() - 1..]);
     let log = relay.stop().log;
     assert_eq!(log.matches("has vanished").count(), 1, "{log}");
+    fault(Hits::Consumer, "vanishes", "its file on the share is older than its limit")
+        .held(1, "told once; it holds nothing any more");
 }
 
 #[test]
@@ -196,6 +200,8 @@ fn what_can_not_be_understood_holds_everything_until_somebody_takes_it_away() {
     wait_until("the others go", LONG, || world.ids("orders").len() == 1);
     let log = relay.stop().log;
     assert_eq!(log.matches("nothing is removed").count(), 1, "{log}");
+    fault(Hits::Consumer, "its file on the share can't be understood", "one of a newer format")
+        .held(1, "told once; nothing removed until somebody took it away");
 }
 
 #[test]

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use zoutbox_test_support::{Broker, wait_until};
+use zoutbox_test_support::{Broker, Hits, wait_until};
 
-use crate::support::{Consumer, Direction, LONG, Proxy, Queue, Raise, Relay, Way, World};
+use crate::support::{Consumer, Direction, LONG, Proxy, Queue, Raise, Relay, Way, World, fault};
 use crate::waits::of_relay;
 
 /// A share, a queue, and the way to it that the relay goes.
@@ -56,6 +56,13 @@ fn a_connection_that_is_cut_again_and_again_costs_what_was_not_certain_each_time
     println!("{CUTS} cuts, {} records, {again} came again, window {WINDOW}", orders.appended.len());
     // A message whose confirm has come is certain once all in front of it are: of those there may be three windows more.
     assert!(again <= CUTS * 4 * WINDOW, "more came again than was uncertain: {again}\n{log}");
+    fault(Hits::Network, "the connection to the broker is cut", "by a proxy, under load").held(
+        CUTS,
+        format!(
+            "{} records delivered in order; {again} came again, window {WINDOW}: never more than was uncertain",
+            orders.appended.len()
+        ),
+    );
 }
 
 #[test]
@@ -88,6 +95,13 @@ fn a_silent_network_is_noticed_with_records_in_flight_and_told_until_it_speaks()
     let again = consumer.ids_before_the_mark().len() - orders.appended.len();
     println!("silent: {again} came again, window 100");
     assert!(again <= 100, "{again}");
+    fault(Hits::Network, "both directions to the broker fall silent", "by a proxy that holds everything, with records in flight").held(
+        1,
+        format!(
+            "noticed by the confirm timeout and told in one line; {} records delivered in order, {again} came again",
+            orders.appended.len()
+        ),
+    );
 }
 
 #[test]
@@ -107,6 +121,12 @@ fn a_silent_network_is_noticed_with_nothing_in_flight() {
     world.wait_until_confirmed(&orders);
     relay.stop();
     assert_eq!(consumer.count(), 20, "something came again");
+    fault(
+        Hits::Network,
+        "both directions to the broker fall silent",
+        "by a proxy that holds everything, with nothing in flight",
+    )
+    .held(1, "noticed by heartbeats; all delivered, none came again");
 }
 
 #[test]
@@ -129,6 +149,10 @@ fn a_confirm_that_is_held_up_in_one_direction_holds_the_relay_at_its_window() {
     relay.stop();
     queue.mark();
     assert_eq!(consumer.ids_before_the_mark().len(), 600 + 100, "not just what was in flight came again");
+    fault(Hits::Network, "no confirm comes through", "by a proxy that holds one direction").held(
+        1,
+        "the relay stopped at its window; no checkpoint passed what was not confirmed; just the window came again",
+    );
 }
 
 #[test]
@@ -148,6 +172,10 @@ fn a_connection_that_is_closed_in_either_direction_is_replaced() {
         world.wait_until_confirmed(&orders);
     }
     relay.stop();
+    fault(Hits::Network, "one direction to the broker is closed", "by a proxy, each in turn").held(
+        2,
+        format!("another connection each time; {} records delivered in order", orders.appended.len()),
+    );
 }
 
 #[test]
@@ -167,4 +195,6 @@ fn a_network_that_is_slow_or_long_takes_its_time_and_costs_nothing_else() {
     let log = relay.stop().log;
     assert!(!log.contains("lost the connection"), "{log}");
     assert_eq!(consumer.count(), 3000, "something came again");
+    fault(Hits::Network, "slow, or far", "200 kB/s, or 150 ms each way, by a proxy")
+        .held(2, format!("no connection was lost; {} records delivered, none came again", consumer.count()));
 }

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use zoutbox_format::frame::encode_data;
 use zoutbox_format::layout::{SegmentName, dead_letter_name};
 use zoutbox_format::{Epoch, Pointer, PreviousSegment, Record, SegmentHeader, SegmentId, Sequence, WriterId};
-use zoutbox_test_support::{Broker, test_roots, wait_until};
+use zoutbox_test_support::{Broker, Hits, test_roots, wait_until};
 use zoutbox_writer::Options;
 
 use crate::support::{
-    Consumer, Followed, LONG, Producer, Queue, Relay, TroubledBroker, World, first_unequal, follow,
+    Consumer, Followed, LONG, Producer, Queue, Relay, TroubledBroker, World, fault, first_unequal, follow,
 };
 
 const RULES: &[&str] = &["--publish", "*.batch.#=pointer-batch", "--publish", "*.pointer=pointer"];
@@ -231,6 +231,13 @@ fn a_relay_that_is_killed_again_and_again_loses_no_batch_and_keeps_the_order() {
     let followed = everything(&world, &queue, &consumer, &[&orders, &payments]);
     relay.stop();
     assert_each_and_first_in_order(&followed, &[&orders, &payments]);
+    fault(Hits::Relay, "killed while it publishes batches", "SIGKILL, once a checkpoint is saved").held(
+        5,
+        format!(
+            "{in_the_middle} of the kills in the middle; each of {} records led to, in order",
+            orders.appended.len() + payments.appended.len()
+        ),
+    );
 }
 
 #[test]
@@ -262,6 +269,8 @@ fn a_broker_that_is_killed_and_comes_back_costs_no_batch() {
     let followed = everything(&world, &queue, &consumer, &[&orders]);
     relay.stop();
     assert_each_and_first_in_order(&followed, &[&orders]);
+    fault(Hits::Broker, "stopped and killed while it takes batches", "under load")
+        .held(2, format!("each of {} records led to, in order", orders.appended.len()));
 }
 
 /// Some that a queue takes, a run that none takes, and some more.
@@ -470,6 +479,12 @@ fn what_a_writer_wrote_again_after_a_failed_sync_is_pointed_to_where_it_is_now()
         let all: Vec<_> = (1..=7).map(|sequence| format!("orders/1/{sequence}")).collect();
         assert_eq!(came, all, "restarted: {restarted}");
     }
+    fault(
+        Hits::Disk,
+        "a sync fails after the relay has pointed to what it covered",
+        "the segment cut, and written again in another",
+    )
+    .held(2, "pointed to again where it is now; one pointer led nowhere, to nothing that was acknowledged");
 }
 
 #[test]

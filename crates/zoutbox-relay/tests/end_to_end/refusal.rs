@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use zoutbox_test_support::Broker;
+use zoutbox_test_support::{Broker, Hits};
 
-use crate::support::{Consumer, Ended, Queue, Relay, World, list};
+use crate::support::{Consumer, Ended, Queue, Relay, World, fault, list};
 
 const SECRET: &str = "s3cret-passw0rd";
 
@@ -113,6 +113,8 @@ fn an_idle_relay_ends_when_its_share_goes_away_and_stays_when_it_is_still_one() 
     assert_eq!(ended.code, Some(66), "{ended:#?}");
     assert!(ended.message().contains(world.root().to_str().unwrap()), "{ended:#?}");
     assert!(ended.message().contains("zoutbox.json"), "{ended:#?}");
+    fault(Hits::Share, "it goes away beneath the relay", "its directories renamed, then all of it removed")
+        .held(2, "waited while it was still a share; ended with its path once it was none");
 }
 
 #[test]
@@ -232,4 +234,6 @@ fn a_mount_that_breaks_a_promise_ends_the_relay_unless_it_is_accepted() {
         assert_eq!(said.matches(&named).count(), 1, "one warning: {said}");
         assert!(said.contains("WARN"), "{said}");
     }
+    fault(Hits::Share, "a mount that ignores syncs", "overlay with volatile")
+        .held(3, "refused, naming mount and promise; with --accept-unsafe-mount one warning");
 }

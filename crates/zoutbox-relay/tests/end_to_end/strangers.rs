@@ -5,9 +5,9 @@ use std::os::unix::fs::symlink;
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use zoutbox_test_support::Broker;
+use zoutbox_test_support::{Broker, Hits};
 
-use crate::support::{Consumer, Queue, Relay, World};
+use crate::support::{Consumer, Queue, Relay, World, fault};
 
 /// A name as a segment has it.
 const SEGMENT: &str = "00000000000000000001-00000000000000000001.seg";
@@ -50,4 +50,8 @@ fn garbage_names_symlinks_fifos_and_directories_stop_no_other_lane_and_no_stop()
     for writer in ["has-fifo", "has-directory", "has-garbage", "has-loop", "has-link"] {
         assert!(ended.log.contains(writer), "nobody is told about {writer}: {}", ended.log);
     }
+    fault(Hits::Hostile, "garbage, links and pipes among writers and segments", "laid by hand").held(
+        16,
+        format!("no other lane stopped; {} records delivered in order, and nothing else", consumer.count()),
+    );
 }

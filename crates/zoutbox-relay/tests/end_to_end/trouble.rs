@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use lapin::types::{AMQPValue, FieldTable};
-use zoutbox_test_support::{Broker, wait_until};
+use zoutbox_test_support::{Broker, Hits, wait_until};
 
-use crate::support::{Consumer, LONG, Proxy, Queue, Relay, TroubledBroker, World, first_unequal};
+use crate::support::{Consumer, LONG, Proxy, Queue, Relay, TroubledBroker, World, fault, first_unequal};
 use crate::waits::{of_lane, of_relay};
 
 #[test]
@@ -38,6 +38,18 @@ fn alarms_of_disk_and_memory_block_until_the_last_of_them_ends() {
     let log = relay.stop().log;
     assert_eq!(consumer.count(), 1000, "something came again");
     assert!(!log.contains("lost the connection"), "{log}");
+    fault(
+        Hits::Broker,
+        "a disk alarm, and a memory alarm before it ends",
+        "limits set so that they are exceeded",
+    )
+    .held(
+        2,
+        format!(
+            "told in one line, and by which; waited for the last; {} records delivered, none came again",
+            consumer.count()
+        ),
+    );
 }
 
 #[test]
@@ -65,6 +77,13 @@ fn a_queue_that_is_deleted_holds_its_lane_until_it_is_made_again() {
     }
     relay.stop();
     assert_eq!(consumer.count(), 2000, "something came again");
+    fault(Hits::Broker, "the queue is deleted and made again", "while the relay has a connection").held(
+        2,
+        format!(
+            "the lane waited in front of the next record, and said so; {} records delivered in order, none came again",
+            consumer.count()
+        ),
+    );
 }
 
 #[test]
@@ -99,6 +118,18 @@ fn a_queue_that_is_full_and_rejects_is_told_once_and_gets_everything_in_the_end(
     let again = consumer.count() - everything.len();
     println!("full: {again} of {} came again; {} lines", everything.len(), relay.log().lines().count());
     relay.stop();
+    fault(
+        Hits::Broker,
+        "the queue is full and rejects",
+        "x-max-length of 400 with reject-publish, 1,500 records",
+    )
+    .held(
+        1,
+        format!(
+            "told once; the other writer's lane went on; {} records delivered, {again} came again",
+            everything.len()
+        ),
+    );
 }
 
 /// A user of the shared broker's, and a relay that goes its own way to it, so that its connection can be cut and no other's.
@@ -193,4 +224,16 @@ fn rights_that_are_taken_away_are_waited_for_and_told_in_a_line_without_the_pass
     queue.mark();
     let again = consumer.ids_before_the_mark().len() - orders.appended.len();
     println!("rights: {again} of {} came again", orders.appended.len());
+    fault(
+        Hits::Broker,
+        "the relay's user loses its password, its rights, or is deleted",
+        "by rabbitmqctl, and the connection cut",
+    )
+    .held(
+        4,
+        format!(
+            "waited for, told in a line without the password; {} records delivered in order, {again} came again",
+            orders.appended.len()
+        ),
+    );
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use zoutbox_format::Record;
 use zoutbox_format::layout::dead_letter_name;
-use zoutbox_test_support::{Broker, wait_until};
+use zoutbox_test_support::{Broker, Hits, wait_until};
 
-use crate::support::{Consumer, LONG, Producer, Queue, Relay, World, first_unequal};
+use crate::support::{Consumer, LONG, Producer, Queue, Relay, World, fault, first_unequal};
 
 /// Every so often one that goes nowhere; sometimes several in a row, and the very last one.
 fn mixed(numbers: std::ops::RangeInclusive<usize>) -> impl Iterator<Item = Record> {
@@ -58,6 +58,15 @@ fn each_unroutable_record_and_no_other_becomes_a_dead_letter() {
             assert!(letter["record"]["payload"].as_str().unwrap().starts_with("number "), "{letter}");
         }
         assert_eq!(world.dead("sound"), []);
+        fault(
+            Hits::Broker,
+            "no queue takes a record",
+            "no binding for its topic, among others; quorum and classic queues; dead letters",
+        )
+        .held(
+            lost.len(),
+            format!("a dead letter for each and for no other; {} others delivered in order", kept.len()),
+        );
     }
 }
 
@@ -97,6 +106,18 @@ fn a_lane_halts_in_front_of_an_unroutable_record_until_a_queue_takes_it_and_the_
         // What was in flight behind it had been delivered before it; from where the lane halted, all comes once more and in order.
         let all: Vec<_> = orders.appended.iter().map(|(id, _)| id.to_string()).collect();
         assert_eq!(first_unequal(&consumer.last_deliveries("orders"), &all), None, "{kind}: order");
+        fault(
+            Hits::Broker,
+            "no queue takes a record",
+            "no binding for its topic, among others; quorum and classic queues; the lane halts",
+        )
+        .held(
+            1,
+            format!(
+                "the checkpoint stayed right in front of it, also over a restart; then {} delivered in order",
+                all.len()
+            ),
+        );
     }
 }
 

@@ -11,7 +11,7 @@ use zoutbox_relay_core::Key;
 use crate::checkers::Seen;
 use crate::world::broker::Stored;
 use crate::world::knobs::Broken;
-use crate::world::{ROOT, World};
+use crate::world::{CONSUMER, ROOT, World};
 
 /// A message that could not be read so often is set aside: its records were never durable.
 const MOST_TRIES: u32 = 300;
@@ -56,7 +56,7 @@ impl ConsumerActor {
         if now < self.rests_until {
             return;
         }
-        let (process, system) = self.world.start("billing", self.host, false);
+        let (process, system) = self.world.start(CONSUMER, self.host, false);
         self.process = Some(process);
         match Resolver::open_with(system, ROOT, ResolverOptions::default()) {
             Ok(resolver) => self.resolver = Some(resolver),

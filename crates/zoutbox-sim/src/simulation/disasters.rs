@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Simulation, locked};
 use crate::actors::Actor;
+use crate::world::harm::Harm;
 
 impl Simulation {
     /// Something bad happens, or ends.
@@ -29,6 +30,7 @@ impl Simulation {
                 let mut state = self.world.lock();
                 let pause = state.random.between(1_000, 40_000);
                 state.now += Duration::from_millis(pause);
+                state.counts.harms.note(Harm::Standstill);
                 state.say("world", format_args!("nobody runs for {pause} ms"));
             }
         }
@@ -40,11 +42,7 @@ impl Simulation {
         let process =
             self.slots.get(slot).and_then(|slot| locked(&slot.actor).as_ref().and_then(Actor::process));
         if let Some(process) = process {
-            let mut state = self.world.lock();
-            if state.is_alive(process) {
-                state.counts.kills += 1;
-                state.kill(process);
-            }
+            self.world.lock().strike_down(process);
         }
     }
 
@@ -52,7 +50,12 @@ impl Simulation {
         let mut state = self.world.lock();
         let hosts = state.hosts.len();
         let host = state.random.index(hosts);
-        if state.knobs.local { state.cut_power() } else { state.end_host(host) }
+        if state.knobs.local {
+            state.cut_power();
+        } else {
+            state.counts.harms.note(Harm::HostLost);
+            state.end_host(host);
+        }
     }
 
     fn partition(&self) {
@@ -73,6 +76,7 @@ impl Simulation {
         let mut state = self.world.lock();
         let long = Duration::from_millis(state.random.between(100, 30_000));
         *locked(&slot.paused) = Some(state.now + long);
+        state.counts.harms.note(Harm::Stopped);
         state.say("world", format_args!("somebody is stopped for {long:?}"));
     }
 
@@ -82,6 +86,7 @@ impl Simulation {
         let hosts = state.hosts.len();
         let host = state.random.index(hosts);
         let skew = i64::try_from(state.random.below(7_200_000)).unwrap_or(0) - 3_600_000;
+        state.counts.harms.note(Harm::ClockJump);
         state.say("world", format_args!("the clock of host {host} is {skew} ms off"));
         if let Some(host) = state.hosts.get_mut(host) {
             host.skew_ms = skew;
@@ -103,6 +108,7 @@ impl Simulation {
                     format_args!("{}", if away { "can't be reached" } else { "can be reached" }),
                 );
                 if away {
+                    state.counts.harms.note(Harm::Away);
                     state.disconnect_any();
                     state.disconnect_any();
                 }
@@ -121,6 +127,9 @@ impl Simulation {
         let capacity = state.disk.used() + state.knobs.capacity / 10;
         state.disk.capacity = if state.disk.capacity.is_some() { None } else { Some(capacity) };
         let capacity = state.disk.capacity;
+        if capacity.is_some() {
+            state.counts.harms.note(Harm::ShareFull);
+        }
         state.say("share", format_args!("holds {capacity:?} bytes"));
     }
 

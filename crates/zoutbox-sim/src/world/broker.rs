@@ -20,6 +20,7 @@ use zoutbox_format::{RecordId, RecordRef};
 use zoutbox_relay::{Content, Event, Outgoing, Publisher, Returned, Undeliverable};
 use zoutbox_relay_core::{Key, Resolution};
 
+use super::harm::Harm;
 use super::knobs::Broken;
 use super::{State, World};
 use crate::checkers::Seen;
@@ -218,7 +219,7 @@ impl State {
         let (writer, first, count) = (stored.id.writer.clone(), key(&stored.id), stored.count);
         let refused = Seen::Refused { writer: writer.as_str(), first, count };
         let resolution = if stored.message.topic.starts_with(VOID) && !self.broker.routes_void {
-            self.counts.refusals += 1;
+            self.counts.harms.note(Harm::Returned);
             self.say("broker", format_args!("returns {}", stored.id));
             self.see(&refused);
             if let Some(connection) = self.broker.connections.get_mut(number) {
@@ -226,7 +227,7 @@ impl State {
             }
             Resolution::Confirmed
         } else if !self.calm && self.random.chance(self.knobs.nacks) {
-            self.counts.refusals += 1;
+            self.counts.harms.note(Harm::Nacked);
             self.say("broker", format_args!("nacks {}", stored.id));
             self.see(&refused);
             // Some of its queues, or of their members, may have it all the same.
@@ -300,7 +301,6 @@ impl State {
     /// The connection breaks. What was on its way in may still get there, in part; what was said is not heard.
     pub fn disconnect(&mut self, number: usize) {
         let Some(connection) = self.broker.connections.get_mut(number).filter(|c| c.up) else { return };
-        self.counts.disconnects += 1;
         connection.up = false;
         connection.frames.clear();
         let arrives = self.random.index(connection.inbound.len() + 1);
@@ -320,11 +320,12 @@ impl State {
         }
     }
 
-    /// Some connection breaks.
+    /// Some connection breaks, though both its ends live.
     pub fn disconnect_any(&mut self) {
         let up: Vec<usize> =
             (0..).zip(&self.broker.connections).filter(|(_, c)| c.up).map(|(n, _)| n).collect();
         if let Some(number) = up.get(self.random.index(up.len())).copied() {
+            self.counts.harms.note(Harm::Disconnected);
             self.disconnect(number);
         }
     }
@@ -335,6 +336,9 @@ impl State {
             return;
         }
         self.broker.blocked = blocked;
+        if blocked {
+            self.counts.harms.note(Harm::Blocked);
+        }
         self.say("broker", format_args!("{}", if blocked { "blocks" } else { "takes records again" }));
         for connection in self.broker.connections.iter_mut().filter(|connection| connection.up) {
             connection.frames.push_back(Frame::Blocked(blocked));
@@ -343,7 +347,11 @@ impl State {
 
     /// Whether an acknowledgement does not arrive: the message is delivered again.
     pub fn loses_ack(&mut self) -> bool {
-        !self.calm && self.random.chance(50)
+        let lost = !self.calm && self.random.chance(50);
+        if lost {
+            self.counts.harms.note(Harm::AckLost);
+        }
+        lost
     }
 
     /// Whether nothing is on its way in or out.

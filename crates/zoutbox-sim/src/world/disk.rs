@@ -27,6 +27,7 @@ use std::time::Duration;
 use zoutbox_storage::mount::{Mount, parse};
 
 use super::State;
+use super::harm::Harm;
 use super::knobs::Knobs;
 use super::random::Random;
 use names::{Op, Tree};
@@ -252,7 +253,7 @@ impl State {
 
     /// Everything loses its power: all hosts and the server.
     pub fn cut_power(&mut self) {
-        self.counts.power_cuts += 1;
+        self.counts.harms.note(Harm::PowerCut);
         self.say("power", format_args!("cut everywhere"));
         for host in 0..self.hosts.len() {
             self.end_host(host);
@@ -261,9 +262,11 @@ impl State {
         let donor = self.disk.inodes.get(donor).map(|inode| Arc::clone(&inode.stable));
         let recycled = donor.as_ref().filter(|_| self.knobs.recycled_blocks).map(|old| old.as_slice());
         for inode in &mut self.disk.inodes {
+            self.counts.harms.note_many(Harm::WriteUnsynced, inode.unstable.len());
             inode.lose(&mut self.random, recycled);
             inode.lock = None;
         }
+        self.counts.harms.note_many(Harm::NameUnsynced, self.disk.journal.len());
         let order = if self.knobs.names_in_any_order { None } else { Some(()) };
         let journal = std::mem::take(&mut self.disk.journal);
         let keep = self.random.index(journal.len() + 1);
@@ -284,9 +287,10 @@ impl State {
     /// The server loses its power and comes back; its clients live, and send again what it had not made durable. What a client held a
     /// lock on, it keeps.
     pub fn crash_server(&mut self) {
-        self.counts.power_cuts += 1;
+        self.counts.harms.note(Harm::ServerCrash);
         self.say("server", format_args!("crashed and came back"));
         for inode in &mut self.disk.inodes {
+            self.counts.harms.note_many(Harm::WriteUnsynced, inode.unstable.len());
             let again: Vec<_> = inode.unstable.clone();
             inode.lose(&mut self.random, None);
             let (hosts, gone) = (self.hosts.len(), usize::MAX);
@@ -299,7 +303,6 @@ impl State {
         let running: Vec<usize> =
             (0..).zip(&self.processes).filter(|(_, p)| p.alive && p.host == host).map(|(n, _)| n).collect();
         for number in running {
-            self.counts.kills += 1;
             if let Some(process) = self.processes.get_mut(number) {
                 process.alive = false;
                 let name = process.name.clone();
@@ -352,7 +355,7 @@ impl State {
 
     /// The network between a host and the server is cut for a while.
     pub fn freeze(&mut self, host: usize, long: Duration) {
-        self.counts.partitions += 1;
+        self.counts.harms.note(Harm::Partition);
         let now = self.now;
         let lapse = now + self.knobs.lease;
         self.say("network", format_args!("host {host} is cut off for {long:?}"));
@@ -400,6 +403,7 @@ impl State {
             return;
         }
         let Some(handle) = self.disk.handles.get_mut(&number) else { return };
+        self.counts.harms.note(Harm::LockLapsed);
         handle.lost = true;
         let (host, ino) = (handle.host, handle.ino);
         if let Some(inode) = self.disk.inodes.get_mut(ino) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use zoutbox_storage::{Operation, StorageError};
 
+use super::harm::Harm;
 use super::{State, World};
 
 /// An error of a call, as the kernel would give it.
@@ -88,8 +89,7 @@ impl State {
         let dies = process.life == Some(0);
         process.life = process.life.map(|life| life.saturating_sub(1));
         if dies {
-            self.counts.kills += 1;
-            self.kill(number);
+            self.strike_down(number);
         }
         !dies
     }
@@ -100,16 +100,23 @@ impl State {
         if self.calm || self.random.below(1_000_000) >= self.knobs.disk_faults {
             return Fate::Works;
         }
-        self.counts.disk_faults += 1;
-        match operation {
-            Op::Write | Op::Create => {
-                Fate::Fails(if self.random.chance(300) { Kind::StorageFull } else { Kind::Other })
+        let (harm, fate) = match operation {
+            Op::Write | Op::Create if self.random.chance(300) => {
+                (Harm::NoSpace, Fate::Fails(Kind::StorageFull))
             }
-            Op::Sync => Fate::Fails(if self.random.chance(200) { Kind::QuotaExceeded } else { Kind::Other }),
+            Op::Write | Op::Create => (Harm::WriteFails, Fate::Fails(Kind::Other)),
+            Op::Sync if self.random.chance(200) => (Harm::QuotaAtSync, Fate::Fails(Kind::QuotaExceeded)),
+            Op::Sync => (Harm::SyncFails, Fate::Fails(Kind::Other)),
             Op::Rename | Op::Link | Op::Remove | Op::SyncDirectory | Op::CreateDirectory => {
-                if self.random.chance(500) { Fate::FailsLate(Kind::Other) } else { Fate::Fails(Kind::Other) }
+                if self.random.chance(500) {
+                    (Harm::AnswerLost, Fate::FailsLate(Kind::Other))
+                } else {
+                    (Harm::NameFails, Fate::Fails(Kind::Other))
+                }
             }
-            _ => Fate::Fails(Kind::Other),
-        }
+            _ => (Harm::CallFails, Fate::Fails(Kind::Other)),
+        };
+        self.counts.harms.note(harm);
+        fate
     }
 }

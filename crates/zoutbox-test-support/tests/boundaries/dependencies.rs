@@ -17,7 +17,10 @@ const TABLE: &[(&str, &[&str])] = &[
     ("zoutbox-relay", &["format", "storage", "reader", "relay-core"]),
     ("zoutbox-consumer", &["format", "storage"]),
     ("zoutbox-cli", &["format", "storage", "writer", "reader", "relay-core", "relay", "consumer"]),
-    ("zoutbox-sim", &["format", "storage", "writer", "reader", "relay-core", "relay", "consumer"]),
+    (
+        "zoutbox-sim",
+        &["format", "storage", "writer", "reader", "relay-core", "relay", "consumer", "test-support"],
+    ),
     ("zoutbox-fuzz", &["format", "storage", "relay-core", "relay"]),
     ("zoutbox-test-support", &[]),
     ("zoutbox-lab", &["format", "storage", "writer", "reader", "test-support"]),

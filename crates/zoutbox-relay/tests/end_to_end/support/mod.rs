@@ -10,6 +10,8 @@ mod world;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use zoutbox_test_support::{Fault, Hits};
+
 pub(crate) use consumer::{Consumer, first_unequal};
 pub(crate) use follow::{Followed, follow};
 pub(crate) use proxy::{Direction, Proxy, Way};
@@ -19,6 +21,11 @@ pub(crate) use world::{Producer, World, list, name};
 
 /// A safety net for what takes a moment; nothing is expected to come near it.
 pub(crate) const LONG: Duration = Duration::from_mins(2);
+
+/// A fault that this suite injects.
+pub(crate) const fn fault(hits: Hits, fault: &'static str, how: &'static str) -> Fault {
+    Fault::new("end_to_end", hits, fault, how)
+}
 
 /// Ends a loop of another thread, also when this one panics.
 pub(crate) struct Raise<'a>(pub(crate) &'a AtomicBool);
