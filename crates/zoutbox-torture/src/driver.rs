@@ -18,7 +18,7 @@ use crate::request::Kind;
 use crate::victim::{self, Scenario};
 
 /// Relays wait most of their time, for the moment at which they look for what they can remove.
-const RELAYS_AT_ONCE: usize = 6;
+const RELAYS_AT_ONCE: usize = 8;
 /// Of so many kills one is of a relay.
 const ONE_RELAY_OF: u64 = 10;
 /// So many broken promises are enough to look at.
@@ -126,7 +126,7 @@ fn replay(plan: &Plan, times: u64) -> Result<bool> {
 /// Histories of one kind of victim, until there were enough kills.
 struct Campaign {
     every: Vec<Plan>,
-    /// What each can be, and how many requests it has undisturbed.
+    /// What each can be, and how often it changes something when it is undisturbed.
     kinds: Vec<(Who, usize)>,
     seed: u64,
     wanted: u64,
@@ -143,7 +143,8 @@ impl Campaign {
         for at in (1..every.len()).rev() {
             every.swap(at, random.index(at + 1));
         }
-        let kinds = runs.iter().map(|(who, requests)| (*who, requests.len())).collect();
+        let changes = |requests: &Vec<Kind>| requests.iter().filter(|kind| kind.changes()).count();
+        let kinds = runs.iter().map(|(who, requests)| (*who, changes(requests))).collect();
         Self { every, kinds, seed, wanted, next: AtomicU64::new(0), killed: AtomicU64::new(0) }
     }
 
@@ -156,8 +157,8 @@ impl Campaign {
         if let Some(plan) = self.every.get(at) {
             return Some(plan.clone());
         }
-        let (who, requests) = self.kinds.get(at.checked_rem(self.kinds.len())?)?;
-        Some(by_chance(*who, *requests, Random::new(self.seed ^ number.rotate_left(32)).bits()))
+        let (who, changes) = self.kinds.get(at.checked_rem(self.kinds.len())?)?;
+        Some(by_chance(*who, *changes, Random::new(self.seed ^ number.rotate_left(32)).bits()))
     }
 }
 
@@ -177,7 +178,8 @@ fn torture(options: &Options) -> Result<bool> {
     let writers = if options.victim == Victims::Relay { &[][..] } else { &Scenario::ALL };
     let dry = |who: Who| -> Result<(Who, Vec<Kind>)> {
         let requests = stage.dry_run(who, &grounds)?;
-        println!("{who}: {} requests when nothing disturbs it", requests.len());
+        let changes = requests.iter().filter(|kind| kind.changes()).count();
+        println!("{who}: {} requests when nothing disturbs it, {changes} of them change something", requests.len());
         Ok((who, requests))
     };
     let of_writers: BTreeMap<_, _> =
@@ -202,7 +204,7 @@ fn torture(options: &Options) -> Result<bool> {
         stop: AtomicBool::new(false),
     };
     let boundaries: usize = campaigns.iter().map(|(campaign, _)| campaign.every.len()).sum();
-    println!("{boundaries} histories play every boundary once, before and after, as a process crash and as a power cut");
+    println!("{boundaries} histories play every boundary once: of a change on both sides, as a process crash and as a power cut");
     std::thread::scope(|scope| {
         let mut workers = Vec::new();
         for (campaign, at_once) in campaigns.iter().filter(|(campaign, _)| campaign.wanted > 0) {

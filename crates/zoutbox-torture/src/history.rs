@@ -144,11 +144,12 @@ impl Grounds {
     }
 }
 
-fn orders(kill: Option<&Kill>, only_changes: bool, seed: u64) -> Orders {
+/// What is to become of a victim; of an undisturbed one all requests are counted.
+fn orders(kill: Option<&Kill>, seed: u64) -> Orders {
     Orders {
         kill: kill.map(|kill| (kill.at, kill.when)),
         fault: kill.and_then(|kill| kill.fault),
-        only_changes,
+        only_changes: kill.is_some_and(|kill| !kill.of_all),
         seed,
     }
 }

@@ -138,6 +138,12 @@ impl Mount {
         self.shared.lock().watch = Some(Watch { orders, seen, spaceless: 0, random });
     }
 
+    /// Whether the victim has changed something.
+    pub(crate) fn is_changed(&self) -> bool {
+        let state = self.shared.lock();
+        state.watch.as_ref().is_some_and(|watch| watch.seen.requests.iter().any(|kind| kind.changes()))
+    }
+
     /// The victim is gone.
     pub(crate) fn unwatch(&self) -> Watched {
         self.shared.lock().watch.take().map(|watch| watch.seen).unwrap_or_default()

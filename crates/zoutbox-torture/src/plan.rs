@@ -1,9 +1,12 @@
 //! Which history is played: what is killed when, and what is left then. As text, so that one line replays it.
 //!
 //! ```text
-//!   lone+35bp+12ak~20s      the scenario; killed before its 35th request, and the power cut; the next victim killed after its 12th,
-//!                           with a sync that failed from its 20th on; then one that nobody disturbs
+//!   lone+35bp+12ak~20s+*7bk   the scenario; killed before its 35th change, and the power cut; the next victim killed after its 12th, with
+//!                             a sync that failed, the first from its 20th change on; the third before its 7th request, whatever that is;
+//!                             then one that nobody disturbs
 //! ```
+//!
+//! Between two changes the share is the same wherever a victim dies. So histories count changes; each other request is killed at once as well.
 
 use std::fmt;
 use std::str::FromStr;
@@ -50,6 +53,8 @@ pub enum Fault {
 pub struct Kill {
     /// The request, from 1 on.
     pub at: usize,
+    /// Of all requests, not only of those that change something.
+    pub of_all: bool,
     pub when: When,
     pub crash: Crash,
     /// What goes wrong, at the first fitting request from this one on.
@@ -75,35 +80,49 @@ pub struct Plan {
     pub seed: u64,
 }
 
-/// Every boundary once: before each request, after each that changes something, with a process crash and with a power cut.
+/// Every boundary once: before and after each request that changes something, with a process crash and with a power cut; and before each
+/// other one.
 #[must_use]
 pub fn every_boundary(who: Who, requests: &[Kind], seed: u64) -> Vec<Plan> {
-    let mut plans = Vec::new();
-    for (kind, at) in requests.iter().zip(1..) {
-        let sides: &[When] = if kind.changes() { &[When::Before, When::After] } else { &[When::Before] };
-        for when in sides {
+    let mut kills = Vec::new();
+    let mut changes = 0;
+    for (kind, number) in requests.iter().zip(1..) {
+        if !kind.changes() {
+            let (when, crash) = (When::Before, Crash::Process);
+            kills.push(Kill { at: number, of_all: true, when, crash, fault: None });
+            continue;
+        }
+        changes += 1;
+        for when in [When::Before, When::After] {
             for crash in [Crash::Process, Crash::Power] {
-                let kill = Kill { at, when: *when, crash, fault: None };
-                let seed = Random::new(seed ^ (plans.len() as u64).rotate_left(32)).bits() >> 16;
-                plans.push(Plan { who, kills: vec![kill], seed });
+                kills.push(Kill { at: changes, of_all: false, when, crash, fault: None });
             }
         }
     }
-    plans
+    let plan = |(kill, number): (Kill, u64)| {
+        let seed = Random::new(seed ^ number.rotate_left(32)).bits() >> 16;
+        Plan { who, kills: vec![kill], seed }
+    };
+    kills.into_iter().zip(0..).map(plan).collect()
 }
 
-/// A history by chance: up to three victims of which each has about `requests`, some with a fault.
+/// A recovery makes about so many changes.
+const RECOVERY: usize = 10;
+
+/// A history by chance: up to three victims of which each changes about so much, some with a fault.
 #[must_use]
-pub fn by_chance(who: Who, requests: usize, seed: u64) -> Plan {
+pub fn by_chance(who: Who, changes: usize, seed: u64) -> Plan {
     let mut random = Random::new(seed);
-    let kills = (0..random.between(1, 3)).map(|_| Kill {
-        at: 1 + random.index(requests),
+    let kills = (0..random.between(1, 3)).map(|victim| Kill {
+        // Each second one that has something to recover dies early, in the middle of that.
+        at: 1 + random.index(if victim > 0 && random.chance(500) { RECOVERY } else { changes }),
+        of_all: false,
         when: if random.chance(500) { When::Before } else { When::After },
         crash: if random.chance(400) { Crash::Process } else { Crash::Power },
         fault: random.chance(300).then(|| {
             let faults = [Fault::Sync, Fault::Sync, Fault::Write, Fault::Short, Fault::Space];
             let fault = faults.get(random.index(faults.len())).copied().unwrap_or(Fault::Sync);
-            (1 + random.index(requests), fault)
+            (1 + random.index(changes), fault)
         }),
     });
     let kills = kills.collect();
@@ -134,7 +153,8 @@ impl fmt::Display for Plan {
         for kill in &self.kills {
             let when = if kill.when == When::Before { 'b' } else { 'a' };
             let crash = if kill.crash == Crash::Process { 'k' } else { 'p' };
-            write!(f, "+{}{when}{crash}", kill.at)?;
+            let counted = if kill.of_all { "*" } else { "" };
+            write!(f, "+{counted}{}{when}{crash}", kill.at)?;
             if let Some((at, fault)) = kill.fault {
                 let letter = FAULTS.iter().find(|(_, it)| *it == fault).map_or('?', |(letter, _)| *letter);
                 write!(f, "~{at}{letter}")?;
@@ -161,6 +181,7 @@ impl FromStr for Plan {
 }
 
 fn kill(text: &str) -> Option<Kill> {
+    let (text, of_all) = text.strip_prefix('*').map_or((text, false), |text| (text, true));
     let (kill, fault) = text.split_once('~').map_or((text, None), |(kill, fault)| (kill, Some(fault)));
     let crash = match kill.chars().next_back()? {
         'k' => Crash::Process,
@@ -182,7 +203,7 @@ fn kill(text: &str) -> Option<Kill> {
             Some((fault.get(..fault.len() - 1)?.parse().ok()?, *which))
         }
     };
-    Some(Kill { at, when, crash, fault })
+    Some(Kill { at, of_all, when, crash, fault })
 }
 
 #[cfg(test)]
@@ -196,6 +217,8 @@ mod tests {
             let plan = by_chance(who, 90, seed);
             assert_eq!(plan.to_string().parse(), Ok(plan));
         }
+        let text = "7:lone+*35bp+12ak~20s";
+        assert_eq!(text.parse::<Plan>().expect("a plan").to_string(), text);
         for bad in ["", "1", "1:", "1:nobody", "1:lone+", "1:lone+3", "1:lone+3b", "1:lone+bk", "1:lone+3bk~4", "x:lone"] {
             assert!(bad.parse::<Plan>().is_err(), "{bad}");
         }
@@ -207,7 +230,7 @@ mod tests {
         let plans = every_boundary(Who::Relay, &requests, 1);
         let all: Vec<String> =
             plans.iter().map(|plan| plan.to_string().split_once('+').unwrap().1.to_owned()).collect();
-        assert_eq!(all, ["1bk", "1bp", "2bk", "2bp", "2ak", "2ap", "3bk", "3bp", "3ak", "3ap"]);
+        assert_eq!(all, ["*1bk", "1bk", "1bp", "1ak", "1ap", "2bk", "2bp", "2ak", "2ap"]);
         let seeds: std::collections::BTreeSet<_> = plans.iter().map(|plan| plan.seed).collect();
         assert_eq!(seeds.len(), plans.len());
     }

@@ -128,10 +128,10 @@ impl Ground {
         };
         stage.mount.lay(ground.disk.clone());
         // Its ballast is a megabyte, and of no interest here.
-        let (ended, _) = stage.run_relay(&ground, "first", &["--once"], orders(None, true, 0), |_| Ok(false))?;
+        let (ended, _) = stage.run_relay(&ground, "first", &["--once"], orders(None, 0), |_| Ok(false))?;
         ensure!(ended.status.success(), "{}", ended.errors);
         for run in 0..2 {
-            let (ended, _) = stage.run_writer(Scenario::Lone, run, false, orders(None, false, 0))?;
+            let (ended, _) = stage.run_writer(Scenario::Lone, run, false, orders(None, 0))?;
             ensure!(ended.status.success(), "{}", ended.errors);
         }
         let reader = Reader::open(stage.root())?;
@@ -169,7 +169,7 @@ impl Stage {
         let mut arrived = Arrived::default();
         for (run, kill) in plan.kills.iter().enumerate() {
             outcome.trace.push(format!("relay {run}"));
-            let orders = orders(Some(kill), true, random.bits());
+            let orders = orders(Some(kill), random.bits());
             let begun = Instant::now();
             let (ended, watched) = self.run_relay(ground, queue, &[], orders, |running| {
                 Ok(!running.has_ended()? && begun.elapsed() > LONG)
@@ -194,13 +194,15 @@ impl Stage {
         outcome.trace.push("relay, undisturbed".into());
         let begun = Instant::now();
         let end = ground.log.len() as u64;
-        let orders = orders(None, true, 0);
+        let orders = orders(None, 0);
         let (ended, watched) = self.run_relay(ground, queue, &[], orders, |running| {
             if running.has_ended()? {
                 return Ok(false);
             }
             let reader = Reader::open(self.root())?;
-            let done = reader.checkpoint()?.is_some_and(|at| at.next_sequence.get() > end)
+            // Before it takes the lease it may not listen to signals yet.
+            let done = self.mount.is_changed()
+                && reader.checkpoint()?.is_some_and(|at| at.next_sequence.get() > end)
                 && reader.segments()?.len() == 1;
             Ok(done || begun.elapsed() > PATIENCE)
         })?;
@@ -220,7 +222,7 @@ impl Stage {
             broken!("{left} segments are left of what was published, after {PATIENCE:?}:\n{}", ended.errors);
         }
         let before = arrived.messages;
-        let (ended, watched) = self.run_relay(ground, queue, &["--once"], super::orders(None, true, 0), |_| Ok(false))?;
+        let (ended, watched) = self.run_relay(ground, queue, &["--once"], super::orders(None, 0), |_| Ok(false))?;
         self.note(outcome, &watched);
         self.compare_queue(queue, ground, arrived, false)?;
         if !ended.status.success() || arrived.messages != before {
@@ -310,7 +312,7 @@ impl Stage {
         let queue = format!("torture-{}", ground.next_queue.fetch_add(1, Ordering::Relaxed));
         self.mount.lay(ground.disk.clone());
         let begun = Instant::now();
-        let run = self.run_relay(ground, &queue, &[], orders(None, true, 0), |_| {
+        let run = self.run_relay(ground, &queue, &[], orders(None, 0), |_| {
             let reader = Reader::open(self.root())?;
             Ok(reader.segments()?.len() == 1 || begun.elapsed() > PATIENCE)
         });

@@ -29,7 +29,7 @@ impl Stage {
         let mut run = 0;
         for kill in &plan.kills {
             outcome.trace.push(format!("victim {run}"));
-            let orders = orders(Some(kill), false, random.bits());
+            let orders = orders(Some(kill), random.bits());
             let (ended, watched) = self.run_writer(scenario, run, false, orders)?;
             let said = self.hear(&mut ledger, &ended, outcome)?;
             if was_killed(&ended, &watched)?
@@ -48,7 +48,7 @@ impl Stage {
             run += 1;
         }
         outcome.trace.push(format!("victim {run}, undisturbed"));
-        let orders = orders(None, false, 0);
+        let orders = orders(None, 0);
         let (ended, watched) = self.run_writer(scenario, run, !plan.kills.is_empty(), orders)?;
         self.note(outcome, &watched);
         let said = self.hear(&mut ledger, &ended, outcome)?;
@@ -96,7 +96,7 @@ impl Stage {
         match who {
             Who::Writer(scenario) => {
                 self.mount.lay(grounds.share.clone());
-                let (ended, watched) = self.run_writer(scenario, 0, false, orders(None, false, 0))?;
+                let (ended, watched) = self.run_writer(scenario, 0, false, orders(None, 0))?;
                 anyhow::ensure!(ended.status.success(), "{}", ended.errors);
                 Ok(watched.requests)
             }
