@@ -130,14 +130,7 @@ impl Disk {
         }
         let file = self.files.get(&number).ok_or(Errno::ESTALE)?;
         let (length, links) = (file.visible.len() as u64, file.links);
-        Ok(Attributes {
-            number,
-            directory: false,
-            length,
-            links,
-            owned: file.owned,
-            version: file.version,
-        })
+        Ok(Attributes { number, directory: false, length, links, owned: file.owned, version: file.version })
     }
 
     /// What is in a directory.
@@ -492,7 +485,10 @@ fn sectors(offset: usize, bytes: &[u8]) -> impl Iterator<Item = Change> {
     let (head, rest) = bytes.split_at(first);
     let pieces = std::iter::once(head).chain(rest.chunks(SECTOR));
     let starts = std::iter::once(offset).chain((offset + first..).step_by(SECTOR));
-    starts.zip(pieces).filter(|(_, piece)| !piece.is_empty()).map(|(at, piece)| Change::Write(at, piece.into()))
+    starts
+        .zip(pieces)
+        .filter(|(_, piece)| !piece.is_empty())
+        .map(|(at, piece)| Change::Write(at, piece.into()))
 }
 
 #[cfg(test)]

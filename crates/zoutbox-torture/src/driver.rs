@@ -179,7 +179,10 @@ fn torture(options: &Options) -> Result<bool> {
     let dry = |who: Who| -> Result<(Who, Vec<Kind>)> {
         let requests = stage.dry_run(who, &grounds)?;
         let changes = requests.iter().filter(|kind| kind.changes()).count();
-        println!("{who}: {} requests when nothing disturbs it, {changes} of them change something", requests.len());
+        println!(
+            "{who}: {} requests when nothing disturbs it, {changes} of them change something",
+            requests.len()
+        );
         Ok((who, requests))
     };
     let of_writers: BTreeMap<_, _> =
@@ -204,7 +207,9 @@ fn torture(options: &Options) -> Result<bool> {
         stop: AtomicBool::new(false),
     };
     let boundaries: usize = campaigns.iter().map(|(campaign, _)| campaign.every.len()).sum();
-    println!("{boundaries} histories play every boundary once: of a change on both sides, as a process crash and as a power cut");
+    println!(
+        "{boundaries} histories play every boundary once: of a change on both sides, as a process crash and as a power cut"
+    );
     std::thread::scope(|scope| {
         let mut workers = Vec::new();
         for (campaign, at_once) in campaigns.iter().filter(|(campaign, _)| campaign.wanted > 0) {

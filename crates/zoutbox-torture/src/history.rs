@@ -139,7 +139,11 @@ impl Grounds {
         stage.mount.lay(Disk::new());
         zoutbox_storage::Share::init(&zoutbox_storage::System::real(), stage.root())?;
         let share = stage.mount.disk();
-        anyhow::ensure!(share.at_risk() == (0, 0), "a share that was made is not durable: {:?}", share.at_risk());
+        anyhow::ensure!(
+            share.at_risk() == (0, 0),
+            "a share that was made is not durable: {:?}",
+            share.at_risk()
+        );
         Ok(Self { share, relay: None })
     }
 }

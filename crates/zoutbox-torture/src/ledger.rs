@@ -115,7 +115,8 @@ impl Ledger {
                 return Err(format!("{id} stands where sequence {expected} should"));
             }
             let number = found.number.ok_or_else(|| format!("{id} is not as it was appended"))?;
-            let append = self.appends.get(&number).ok_or_else(|| format!("{id}: {number} was never begun"))?;
+            let append =
+                self.appends.get(&number).ok_or_else(|| format!("{id}: {number} was never begun"))?;
             if append.told == Told::Refused {
                 return Err(format!("{id}: {number} was refused as not written, and is there"));
             }
@@ -145,7 +146,9 @@ impl Ledger {
         for (at, before) in self.firm.iter().enumerate() {
             match log.get(at) {
                 Some(now) if now == before => {}
-                Some(now) => return Err(format!("{} was read before, and now {} is there", before.id, now.id)),
+                Some(now) => {
+                    return Err(format!("{} was read before, and now {} is there", before.id, now.id));
+                }
                 None => return Err(format!("{} was read before, and is gone", before.id)),
             }
         }

@@ -113,9 +113,12 @@ const RECOVERY: usize = 10;
 #[must_use]
 pub fn by_chance(who: Who, changes: usize, seed: u64) -> Plan {
     let mut random = Random::new(seed);
+    // Each second one that has something to recover dies early, in the middle of that.
     let kills = (0..random.between(1, 3)).map(|victim| Kill {
-        // Each second one that has something to recover dies early, in the middle of that.
-        at: 1 + random.index(if victim > 0 && random.chance(500) { RECOVERY } else { changes }),
+        at: match victim > 0 && random.chance(500) {
+            true => 1 + random.index(RECOVERY),
+            false => 1 + random.index(changes),
+        },
         of_all: false,
         when: if random.chance(500) { When::Before } else { When::After },
         crash: if random.chance(400) { Crash::Process } else { Crash::Power },
@@ -219,7 +222,18 @@ mod tests {
         }
         let text = "7:lone+*35bp+12ak~20s";
         assert_eq!(text.parse::<Plan>().expect("a plan").to_string(), text);
-        for bad in ["", "1", "1:", "1:nobody", "1:lone+", "1:lone+3", "1:lone+3b", "1:lone+bk", "1:lone+3bk~4", "x:lone"] {
+        for bad in [
+            "",
+            "1",
+            "1:",
+            "1:nobody",
+            "1:lone+",
+            "1:lone+3",
+            "1:lone+3b",
+            "1:lone+bk",
+            "1:lone+3bk~4",
+            "x:lone",
+        ] {
             assert!(bad.parse::<Plan>().is_err(), "{bad}");
         }
     }

@@ -63,7 +63,10 @@ impl Running {
             Err(RecvTimeoutError::Timeout) => {
                 self.child.kill()?;
                 self.child.wait()?;
-                broken!("a victim still runs after {PATIENCE:?}:\n{}", std::fs::read_to_string(&self.errors)?);
+                broken!(
+                    "a victim still runs after {PATIENCE:?}:\n{}",
+                    std::fs::read_to_string(&self.errors)?
+                );
             }
             Err(RecvTimeoutError::Disconnected) => bail!("nobody listened"),
         };

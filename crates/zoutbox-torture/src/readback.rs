@@ -55,9 +55,10 @@ impl Reader {
             None => number_of(decoded.payload()),
             Some(reference) => {
                 let path = self.share.layout.payload(&reference.name);
-                let file = self.system.disk.open(&path, OpenMode::Read).with_context(|| {
-                    format!("{id} names a payload that is not there: {}", path.display())
-                })?;
+                let file =
+                    self.system.disk.open(&path, OpenMode::Read).with_context(|| {
+                        format!("{id} names a payload that is not there: {}", path.display())
+                    })?;
                 let mut bytes = vec![0; LARGE + 1];
                 let read = zoutbox_format::scan::read_full(&*file, &mut bytes, 0)?;
                 bytes.truncate(read);

@@ -66,7 +66,8 @@ fn an_unsynced_write_is_torn_at_sectors_and_nowhere_else() {
             let at = at + 1;
             assert!(pair[0] == pair[1] || at == 100 || at.is_multiple_of(SECTOR), "torn at {at}");
         }
-        let behind = found.iter().position(|byte| *byte == 7).is_some_and(|first| found[first..].contains(&0));
+        let behind =
+            found.iter().position(|byte| *byte == 7).is_some_and(|first| found[first..].contains(&0));
         holes += usize::from(behind);
     }
     assert!(holes > 10, "only {holes} holes in front of what survived");
@@ -152,7 +153,8 @@ fn step() -> impl Strategy<Value = Step> {
     let file = 0_usize..4;
     prop_oneof![
         file.clone().prop_map(Step::Create),
-        (file.clone(), 0_u16..2000, 1_u8..255, 1_u16..2000).prop_map(|(f, at, byte, n)| Step::Write(f, at, byte, n)),
+        (file.clone(), 0_u16..2000, 1_u8..255, 1_u16..2000)
+            .prop_map(|(f, at, byte, n)| Step::Write(f, at, byte, n)),
         (file.clone(), 0_u16..3000).prop_map(|(f, n)| Step::Length(f, n)),
         (file.clone(), file.clone()).prop_map(|(a, b)| Step::Rename(a, b)),
         (file.clone(), file.clone()).prop_map(|(a, b)| Step::Link(a, b)),
@@ -187,9 +189,9 @@ fn take(disk: &mut Disk, step: &Step) {
 
 fn all(disk: &Disk) -> Vec<(OsString, u32, Vec<u8>)> {
     let entries = disk.list(ROOT).unwrap();
-    let each = entries.into_iter().map(|(name, it)| {
-        (name, it.links, disk.read(it.number, 0, usize::MAX).unwrap().to_vec())
-    });
+    let each = entries
+        .into_iter()
+        .map(|(name, it)| (name, it.links, disk.read(it.number, 0, usize::MAX).unwrap().to_vec()));
     each.collect()
 }
 

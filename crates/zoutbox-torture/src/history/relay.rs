@@ -76,7 +76,11 @@ impl Queues {
         let beside = program.parent().context("this program lies in a directory")?;
         let (relay, taker) = (beside.join("zoutbox-relay"), beside.join("examples/take_queue"));
         for needed in [&relay, &taker] {
-            ensure!(needed.is_file(), "{} is missing: cargo build --workspace --bins --examples", needed.display());
+            ensure!(
+                needed.is_file(),
+                "{} is missing: cargo build --workspace --bins --examples",
+                needed.display()
+            );
         }
         let broker = Broker::start();
         let mut process = Command::new(taker)
@@ -190,7 +194,13 @@ impl Stage {
     }
 
     /// An undisturbed relay finishes the work, and the next one finds none.
-    fn drain(&self, queue: &str, ground: &Ground, arrived: &mut Arrived, outcome: &mut Outcome) -> Result<()> {
+    fn drain(
+        &self,
+        queue: &str,
+        ground: &Ground,
+        arrived: &mut Arrived,
+        outcome: &mut Outcome,
+    ) -> Result<()> {
         outcome.trace.push("relay, undisturbed".into());
         let begun = Instant::now();
         let end = ground.log.len() as u64;
@@ -214,7 +224,10 @@ impl Stage {
         self.compare_queue(queue, ground, arrived, false)?;
         if arrived.checkpoint != end || arrived.first.len() as u64 != end {
             let (came, at) = (arrived.first.len(), arrived.checkpoint);
-            broken!("of {end} records {came} came, and the checkpoint is {at}, after {PATIENCE:?}:\n{}", ended.errors);
+            broken!(
+                "of {end} records {came} came, and the checkpoint is {at}, after {PATIENCE:?}:\n{}",
+                ended.errors
+            );
         }
         let reader = Reader::open(self.root())?;
         let left = reader.segments()?.len();
@@ -222,12 +235,17 @@ impl Stage {
             broken!("{left} segments are left of what was published, after {PATIENCE:?}:\n{}", ended.errors);
         }
         let before = arrived.messages;
-        let (ended, watched) = self.run_relay(ground, queue, &["--once"], super::orders(None, 0), |_| Ok(false))?;
+        let (ended, watched) =
+            self.run_relay(ground, queue, &["--once"], super::orders(None, 0), |_| Ok(false))?;
         self.note(outcome, &watched);
         self.compare_queue(queue, ground, arrived, false)?;
         if !ended.status.success() || arrived.messages != before {
             let again = arrived.messages - before;
-            broken!("an orderly restart ended with {} and published {again} again:\n{}", ended.status, ended.errors);
+            broken!(
+                "an orderly restart ended with {} and published {again} again:\n{}",
+                ended.status,
+                ended.errors
+            );
         }
         outcome.counts.delivered += arrived.messages;
         outcome.counts.duplicates += arrived.messages - end;
@@ -237,7 +255,13 @@ impl Stage {
     }
 
     /// Takes what came, and compares it with what the share says.
-    fn compare_queue(&self, queue: &str, ground: &Ground, arrived: &mut Arrived, durable: bool) -> Result<()> {
+    fn compare_queue(
+        &self,
+        queue: &str,
+        ground: &Ground,
+        arrived: &mut Arrived,
+        durable: bool,
+    ) -> Result<()> {
         // Before the queue: what is confirmed later than this is nothing that the share can say.
         let reader = must_work(Reader::open(self.root()))?;
         let checkpoint = must_work(reader.checkpoint())?.map_or(0, |at| at.next_sequence.get() - 1);
@@ -260,7 +284,9 @@ impl Stage {
         }
         for (segment, end) in &ground.segments {
             if *end > came && there.iter().all(|name| name.id.to_string() != *segment) {
-                broken!("segment {segment} is gone, with records up to {end}, and only {came} are in the queue");
+                broken!(
+                    "segment {segment} is gone, with records up to {end}, and only {came} are in the queue"
+                );
             }
         }
         if checkpoint < arrived.durable_checkpoint {

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
-    BackgroundSession, BsdFileFlags, Config, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
-    INodeNo, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
+    BackgroundSession, BsdFileFlags, Config, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
+    Generation, INodeNo, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow,
+    WriteFlags,
 };
 use nix::errno::Errno;
 
@@ -278,9 +279,7 @@ impl Filesystem for Shared {
         };
         let faulty = |state: &mut State, fault| match fault {
             Fault::Space => Err(Errno::ENOSPC),
-            Fault::Short if data.len() > 1 => {
-                write(state, data.get(..data.len() / 2).unwrap_or_default())
-            }
+            Fault::Short if data.len() > 1 => write(state, data.get(..data.len() / 2).unwrap_or_default()),
             Fault::Short => write(state, data),
             Fault::Write | Fault::Sync => Err(Errno::EIO),
         };
@@ -311,7 +310,14 @@ impl Filesystem for Shared {
         empty(done, reply);
     }
 
-    fn readdir(&self, request: &Request, number: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+    fn readdir(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
         let listed = self.plain(request, Kind::ReadDirectory, (number, NONE.as_ref()), |state| {
             let listed = state.disk.list(state.from_kernel(number.0)?)?;
             let each = listed.into_iter().map(|(name, it)| (name, attributes(state, &it)));
