@@ -22,6 +22,7 @@ source scripts/mutate.sh
 readonly of_writers=(commit-without-sync segment-name-without-sync recovery-without-sync no-poisoning epoch-not-taken)
 readonly of_relays=(reclaim-before-checkpoint checkpoint-not-synced checkpoint-name-not-synced stop-without-checkpoint)
 readonly build=(-p zoutbox-torture -p zoutbox-relay --bins --example take_queue)
+readonly build_writer=(-p zoutbox-torture --bins)
 
 need_fuse() {
     [[ -e /dev/fuse ]] || die "/dev/fuse is missing: the kernel needs FUSE (modprobe fuse), and a container the device"
@@ -32,14 +33,20 @@ need_fuse() {
 mutants=0 caught=0
 survivors=()
 
+# Moves what was built for a mutant to where nobody takes it for the real thing.
 judge() { # NAME WHO KILLS
     local patch output status=0
     patch=$(patch_of "$1")
     take_out "$patch" "$copy"
-    build_copy "$copy" "${build[@]}"
     mkdir -p "$copy/bin/examples"
-    mv "$target/debug/zoutbox-torture" "$target/debug/zoutbox-relay" "$copy/bin"
-    mv "$target/debug/examples/take_queue" "$copy/bin/examples"
+    if [[ $2 == writer ]]; then
+        build_copy "$copy" "${build_writer[@]}"
+    else
+        build_copy "$copy" "${build[@]}"
+        mv "$target/debug/zoutbox-relay" "$copy/bin"
+        mv "$target/debug/examples/take_queue" "$copy/bin/examples"
+    fi
+    mv "$target/debug/zoutbox-torture" "$copy/bin"
     mutants=$((mutants + 1))
     output=$("$copy/bin/zoutbox-torture" --victim "$2" --kills "${ZOUTBOX_TORTURE_BUDGET:-$3}" --until-caught --traces "$copy/traces" 2>&1) ||
         status=$?
@@ -85,6 +92,7 @@ if [[ ${1:-} == --guards ]]; then
     shift
     run_guards "$@"
 else
-    cargo build --quiet --locked "${build[@]}"
+    # Of the whole workspace, so that nothing is compiled with other features than for the other tests.
+    cargo build --quiet --locked --workspace --bins --examples
     exec "$target/debug/zoutbox-torture" "$@"
 fi

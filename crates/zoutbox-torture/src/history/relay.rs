@@ -313,7 +313,7 @@ impl Stage {
         command.arg("--root").arg(self.root()).args(["--amqp", ground.queues.broker.url()]);
         command.args(["--exchange", queue, "--declare-exchange", "fanout", "--declare-queue", queue]);
         command.args(["--queue-type", "classic", "--retention", "0s", "--checkpoint-interval", "5ms"]);
-        command.args(["--window", "4", "--poll-max", "100ms", "--no-inotify", "--doorbell", "off"]);
+        command.args(["--window", "4", "--poll-max", "1s", "--no-inotify", "--doorbell", "off"]);
         command.args(["--log", "warn,lapin=off"]).args(options);
         self.mount.watch(orders);
         let mut run = || {
@@ -332,19 +332,23 @@ impl Stage {
         Ok((ended?, watched))
     }
 
-    /// Every request of an undisturbed relay that changes something.
+    /// Every request of an undisturbed relay until it has removed what it could.
     pub(super) fn whole_relay_run(&self, grounds: &Grounds) -> Result<Vec<Kind>> {
         let ground = grounds.relay.as_ref().context("there is no broker")?;
         let queue = format!("torture-{}", ground.next_queue.fetch_add(1, Ordering::Relaxed));
         self.mount.lay(ground.disk.clone());
         let begun = Instant::now();
-        let run = self.run_relay(ground, &queue, &[], orders(None, 0), |_| {
-            let reader = Reader::open(self.root())?;
-            Ok(reader.segments()?.len() == 1 || begun.elapsed() > PATIENCE)
-        });
+        // Nobody else asks for anything meanwhile: every request is the relay's.
+        let run = self.run_relay(ground, &queue, &[], orders(None, 0), |_| Ok(begun.elapsed() > LONG));
         ground.queues.order(&format!("drop {queue} {queue}"))?;
         let (ended, watched) = run?;
         ensure!(ended.status.success(), "{}", ended.errors);
-        Ok(watched.requests)
+        let removed = watched.requests.iter().rposition(|kind| *kind == Kind::Unlink);
+        let removed = removed.context("an undisturbed relay removes segments within its time")?;
+        let mut requests = watched.requests;
+        // Behind that it looks for more, for ever.
+        let last = requests.iter().skip(removed).position(|kind| *kind == Kind::SyncDirectory).unwrap_or(0);
+        requests.truncate(removed + last + 1);
+        Ok(requests)
     }
 }
