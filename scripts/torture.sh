@@ -7,7 +7,7 @@
 #
 # Needs /dev/fuse, and to be root (or fusermount3). Relays need RabbitMQ, which scripts/broker.sh installs.
 #
-# ZOUTBOX_TORTURE_BUDGET    how many kills a mutant may survive; 3000 of writers, 200 of relays
+# ZOUTBOX_TORTURE_BUDGET    how many kills a mutant may survive; 6000 of writers, 300 of relays
 # ZOUTBOX_FAULTS            a file that gets a line of JSON for each kind of fault that was injected
 #
 # Exit codes: 0 every promise kept, every mutant caught; 1 not so; other codes: the script could not do its work.
@@ -70,8 +70,8 @@ run_guards() { # [NAME...]
     ((${#names[@]} > 0)) || names=("${of_writers[@]}" "${of_relays[@]}")
     for name in "${names[@]}"; do
         case " ${of_relays[*]} " in
-            *" $name "*) judge "$name" relay 200 ;;
-            *) judge "$name" writer 3000 ;;
+            *" $name "*) judge "$name" relay 300 ;;
+            *) judge "$name" writer 6000 ;;
         esac
     done
     if ((${#survivors[@]} > 0)); then printf 'survived: %s\n' "${survivors[*]}"; fi

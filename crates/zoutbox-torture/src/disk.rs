@@ -466,7 +466,7 @@ impl File {
 fn parts(change: &Change, length: usize, random: &mut Random) -> Vec<Change> {
     let manner = random.below(8);
     let Change::Write(offset, bytes) = change else {
-        return if manner % 2 == 0 { vec![change.clone()] } else { Vec::new() };
+        return if manner.is_multiple_of(2) { vec![change.clone()] } else { Vec::new() };
     };
     match manner {
         0 | 1 => Vec::new(),

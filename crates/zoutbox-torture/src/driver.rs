@@ -123,9 +123,10 @@ fn replay(plan: &Plan, times: u64) -> Result<bool> {
     Ok(true)
 }
 
-/// Histories of one kind of victim, until there were enough kills.
+/// Histories of one kind of victim, until there were enough kills: each change first, then by chance and at each other request in turn.
 struct Campaign {
-    every: Vec<Plan>,
+    changes: Vec<Plan>,
+    others: Vec<Plan>,
     /// What each can be, and how often it changes something when it is undisturbed.
     kinds: Vec<(Who, usize)>,
     seed: u64,
@@ -136,16 +137,16 @@ struct Campaign {
 
 impl Campaign {
     fn new(runs: &BTreeMap<Who, Vec<Kind>>, seed: u64, wanted: u64) -> Self {
-        let mut every: Vec<Plan> =
-            runs.iter().flat_map(|(who, requests)| every_boundary(*who, requests, seed)).collect();
+        let every = runs.iter().flat_map(|(who, requests)| every_boundary(*who, requests, seed));
+        let (mut others, mut changes): (Vec<Plan>, Vec<Plan>) =
+            every.partition(|plan| plan.kills.iter().any(|kill| kill.of_all));
         // A smaller number of kills shall be of all kinds as well.
         let mut random = Random::new(seed);
-        for at in (1..every.len()).rev() {
-            every.swap(at, random.index(at + 1));
-        }
-        let changes = |requests: &Vec<Kind>| requests.iter().filter(|kind| kind.changes()).count();
-        let kinds = runs.iter().map(|(who, requests)| (*who, changes(requests))).collect();
-        Self { every, kinds, seed, wanted, next: AtomicU64::new(0), killed: AtomicU64::new(0) }
+        shuffle(&mut changes, &mut random);
+        shuffle(&mut others, &mut random);
+        let count = |requests: &Vec<Kind>| requests.iter().filter(|kind| kind.changes()).count();
+        let kinds = runs.iter().map(|(who, requests)| (*who, count(requests))).collect();
+        Self { changes, others, kinds, seed, wanted, next: AtomicU64::new(0), killed: AtomicU64::new(0) }
     }
 
     fn next(&self) -> Option<Plan> {
@@ -154,11 +155,18 @@ impl Campaign {
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let at = usize::try_from(number).ok()?;
-        if let Some(plan) = self.every.get(at) {
+        let Some(behind) = at.checked_sub(self.changes.len()) else { return self.changes.get(at).cloned() };
+        if let Some(plan) = self.others.get(behind / 2).filter(|_| behind % 2 == 1) {
             return Some(plan.clone());
         }
-        let (who, changes) = self.kinds.get(at.checked_rem(self.kinds.len())?)?;
+        let (who, changes) = self.kinds.get((behind / 2).checked_rem(self.kinds.len())?)?;
         Some(by_chance(*who, *changes, Random::new(self.seed ^ number.rotate_left(32)).bits()))
+    }
+}
+
+fn shuffle(plans: &mut [Plan], random: &mut Random) {
+    for at in (1..plans.len()).rev() {
+        plans.swap(at, random.index(at + 1));
     }
 }
 
@@ -206,9 +214,10 @@ fn torture(options: &Options) -> Result<bool> {
         failed: Mutex::default(),
         stop: AtomicBool::new(false),
     };
-    let boundaries: usize = campaigns.iter().map(|(campaign, _)| campaign.every.len()).sum();
+    let changes: usize = campaigns.iter().map(|(campaign, _)| campaign.changes.len()).sum();
+    let others: usize = campaigns.iter().map(|(campaign, _)| campaign.others.len()).sum();
     println!(
-        "{boundaries} histories play every boundary once: of a change on both sides, as a process crash and as a power cut"
+        "every boundary once: {changes} histories at changes, on both sides, as process crash and as power cut; {others} at other requests"
     );
     std::thread::scope(|scope| {
         let mut workers = Vec::new();
@@ -282,7 +291,7 @@ impl Progress<'_> {
             return Err(error);
         }
         println!("{}", counts.progress(took));
-        print!("{}", counts.table());
+        println!("{}", counts.table().join("\n"));
         if let Some(path) = std::env::var_os(FAULTS) {
             counts.tell(&PathBuf::from(path), broken.len())?;
         }

@@ -85,7 +85,7 @@ impl Stage {
                 self.play_relay(plan, ground, &mut outcome)
             }
         };
-        match played.map_err(|error| error.downcast::<Broken>()) {
+        match played.map_err(anyhow::Error::downcast::<Broken>) {
             Ok(()) => Ok(outcome),
             Err(Ok(Broken(what))) => {
                 outcome.trace.extend(self.mount.take_trace());

@@ -263,7 +263,7 @@ fn to_kernel(laid: u64, number: usize) -> u64 {
 
 impl State {
     /// And back; ESTALE for what was there before.
-    fn from_kernel(&self, number: u64) -> Answer<usize> {
+    fn number_of(&self, number: u64) -> Answer<usize> {
         if number == 1 {
             return Ok(crate::disk::ROOT);
         }
@@ -274,7 +274,7 @@ impl State {
     }
 
     fn shown(&self, number: u64) -> String {
-        let path = self.from_kernel(number).ok().and_then(|number| self.disk.path_of(number));
+        let path = self.number_of(number).ok().and_then(|number| self.disk.path_of(number));
         path.map_or_else(|| format!("#{number}"), |path| path.display().to_string())
     }
 }

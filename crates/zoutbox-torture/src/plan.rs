@@ -115,10 +115,7 @@ pub fn by_chance(who: Who, changes: usize, seed: u64) -> Plan {
     let mut random = Random::new(seed);
     // Each second one that has something to recover dies early, in the middle of that.
     let kills = (0..random.between(1, 3)).map(|victim| Kill {
-        at: match victim > 0 && random.chance(500) {
-            true => 1 + random.index(RECOVERY),
-            false => 1 + random.index(changes),
-        },
+        at: 1 + if victim > 0 && random.chance(500) { random.index(RECOVERY) } else { random.index(changes) },
         of_all: false,
         when: if random.chance(500) { When::Before } else { When::After },
         crash: if random.chance(400) { Crash::Process } else { Crash::Power },

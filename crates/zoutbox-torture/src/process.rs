@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use crate::history::broken;
 
 /// Longer than any victim takes, in spite of everything else on the machine: it hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How a victim ended.
 #[derive(Debug)]

@@ -75,26 +75,27 @@ impl Counts {
     }
 
     /// A table for people.
-    pub(crate) fn table(&self) -> String {
-        let mut text = String::from("victim    killed at      before   after\n");
-        for ((who, kind), [before, after]) in &self.kills {
-            text += &format!("{who:<9} {:<12} {before:>8} {after:>7}\n", kind.to_string());
-        }
+    pub(crate) fn table(&self) -> Vec<String> {
+        let rows = self.kills.iter().map(|((who, kind), [before, after])| {
+            format!("{who:<9} {:<12} {before:>8} {after:>7}", kind.to_string())
+        });
         let [sync, write, short, space] = self.faults;
-        text += &format!(
-            "{} kills of writers, {} of relays ({} while they recovered from one before), {} power cuts\n\
-             {sync} syncs failed, {write} writes failed, {short} were short, {space} found no space\n\
-             {} records acknowledged; {} messages delivered, {} of them duplicates; {} segments removed by relays\n",
-            self.kills_of("writer"),
-            self.kills_of("relay"),
-            self.in_recovery,
-            self.power_cuts,
-            self.acknowledged,
-            self.delivered,
-            self.duplicates,
-            self.segments_removed,
-        );
-        text
+        let (of_writers, of_relays) = (self.kills_of("writer"), self.kills_of("relay"));
+        let (recovering, cuts) = (self.in_recovery, self.power_cuts);
+        let Self { acknowledged, delivered, duplicates, segments_removed: removed, .. } = self;
+        let sums = [
+            format!(
+                "{of_writers} kills of writers, {of_relays} of relays ({recovering} while they recovered from one before), {cuts} power cuts"
+            ),
+            format!("{sync} syncs failed, {write} writes failed, {short} were short, {space} found no space"),
+            format!(
+                "{acknowledged} records acknowledged; {delivered} messages delivered, {duplicates} of them duplicates; {removed} segments removed"
+            ),
+        ];
+        std::iter::once("victim    killed at      before   after".to_owned())
+            .chain(rows)
+            .chain(sums)
+            .collect()
     }
 
     pub(crate) fn progress(&self, took: Duration) -> String {
@@ -112,51 +113,46 @@ impl Counts {
 
     /// Appends what was injected to the file of the bill of health, a line a fault.
     pub(crate) fn tell(&self, path: &Path, broken: usize) -> Result<()> {
-        let outcome = |kept: String| if broken == 0 { kept } else { format!("{broken} broken promises") };
-        let read = format!(
-            "{} acknowledged records: each there once, intact and in order; nothing that was never begun or was refused; nothing that was read \
-             once changed",
-            self.acknowledged
-        );
+        let (of_writers, of_relays) = (self.kills_of("writer"), self.kills_of("relay"));
+        let read = "every acknowledged record there once, intact and in order; nothing there that was refused or never begun; nothing that was \
+                    read once changed";
         let sent = format!(
-            "{} messages delivered, {} of them duplicates: nothing lost, first copies in order, no segment and no checkpoint ahead of the queue",
+            "{} messages delivered, {} of them duplicates: no record lost, first copies in order, no checkpoint ahead of the queue, no \
+             segment gone before its records were there",
             self.delivered, self.duplicates
         );
+        let both = match (of_writers, of_relays) {
+            (_, 0) => read.to_owned(),
+            (0, _) => sent.clone(),
+            _ => format!("{read}; {sent}"),
+        };
+        let killed = "SIGKILL by the FUSE server before or after the N-th request";
         let [sync, write, short, space] = self.faults;
         let lines = [
-            (
-                "writer killed at a system call",
-                "SIGKILL by the FUSE server, before or after the N-th request",
-                self.kills_of("writer"),
-                &read,
-            ),
-            (
-                "relay killed at a system call",
-                "SIGKILL by the FUSE server, before or after the N-th request that changes something",
-                self.kills_of("relay"),
-                &sent,
-            ),
+            ("writer killed at a system call", killed, of_writers, read),
+            ("relay killed at a system call", killed, of_relays, sent.as_str()),
             (
                 "power cut",
                 "of unsynced writes any subset survives, torn at sectors; of unsynced names any subset",
                 self.power_cuts,
-                &read,
+                &both,
             ),
             (
-                "fsync fails",
-                "EIO from the FUSE server; what it should have written is dropped, and the next one succeeds",
+                "a sync fails",
+                "EIO from the FUSE server; what it should have written is dropped, and the next sync succeeds",
                 sync,
-                &read,
+                &both,
             ),
-            ("write fails", "EIO from the FUSE server", write, &read),
-            ("write is short", "the FUSE server takes half of it", short, &read),
-            ("no space left", "ENOSPC from the FUSE server, three times", space, &read),
+            ("a write fails", "EIO from the FUSE server", write, &both),
+            ("a write is short", "the FUSE server takes half of it", short, &both),
+            ("no space left", "ENOSPC from the FUSE server, three times", space, &both),
         ];
-        let mut text = String::new();
-        for (fault, how, times, kept) in lines.into_iter().filter(|(_, _, times, _)| *times > 0) {
-            let line = json!({"suite": "torture", "fault": fault, "how": how, "times": times, "outcome": outcome(kept.clone())});
-            text += &format!("{line}\n");
-        }
+        let told =
+            lines.into_iter().filter(|(_, _, times, _)| *times > 0).map(|(fault, how, times, kept)| {
+                let outcome = if broken == 0 { kept.to_owned() } else { format!("{broken} broken promises") };
+                json!({"suite": "torture", "fault": fault, "how": how, "times": times, "outcome": outcome})
+            });
+        let text: String = told.map(|line| line.to_string() + "\n").collect();
         let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
         let mut file = file.with_context(|| path.display().to_string())?;
         file.write_all(text.as_bytes()).with_context(|| path.display().to_string())

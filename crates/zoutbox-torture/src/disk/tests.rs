@@ -199,8 +199,12 @@ proptest! {
     #[test]
     fn after_everything_was_synced_a_power_cut_takes_nothing(steps in vec(step(), 0..60), seed: u64) {
         let mut disk = Disk::new();
-        steps.iter().for_each(|step| take(&mut disk, step));
-        (0..NAMES.len()).for_each(|at| take(&mut disk, &Step::Sync(at)));
+        for step in &steps {
+            take(&mut disk, step);
+        }
+        for at in 0..NAMES.len() {
+            take(&mut disk, &Step::Sync(at));
+        }
         disk.sync_directory(ROOT).unwrap();
         let before = all(&disk);
         disk.cut_power(&mut Random::new(seed));
@@ -210,7 +214,9 @@ proptest! {
     #[test]
     fn what_a_power_cut_left_is_left_by_the_next_one(steps in vec(step(), 0..60), seeds: [u64; 2]) {
         let mut disk = Disk::new();
-        steps.iter().for_each(|step| take(&mut disk, step));
+        for step in &steps {
+            take(&mut disk, step);
+        }
         disk.cut_power(&mut Random::new(seeds[0]));
         let before = all(&disk);
         disk.cut_power(&mut Random::new(seeds[1]));

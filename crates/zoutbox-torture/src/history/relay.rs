@@ -33,7 +33,7 @@ use crate::request::Kind;
 use crate::victim::Scenario;
 
 /// For an undisturbed relay to publish and remove everything. It looks for what it can remove once a second.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(20);
 /// For what broke off before its time.
 const LONG: Duration = Duration::from_secs(3);

@@ -31,7 +31,7 @@ impl Stage {
             outcome.trace.push(format!("victim {run}"));
             let orders = orders(Some(kill), random.bits());
             let (ended, watched) = self.run_writer(scenario, run, false, orders)?;
-            let said = self.hear(&mut ledger, &ended, outcome)?;
+            let said = hear(&mut ledger, &ended, outcome)?;
             if was_killed(&ended, &watched)?
                 && let Some((_, kind)) = watched.killed
             {
@@ -51,21 +51,13 @@ impl Stage {
         let orders = orders(None, 0);
         let (ended, watched) = self.run_writer(scenario, run, !plan.kills.is_empty(), orders)?;
         self.note(outcome, &watched);
-        let said = self.hear(&mut ledger, &ended, outcome)?;
+        let said = hear(&mut ledger, &ended, outcome)?;
         if !ended.status.success() || !said.closed || !ledger.all_acknowledged_from(run * RUN) {
             broken!("an undisturbed writer on what was left ended with {}:\n{}", ended.status, ended.errors);
         }
         self.compare(&mut ledger, true)?;
         outcome.counts.acknowledged += u64::try_from(ledger.acknowledged())?;
         Ok(())
-    }
-
-    fn hear(&self, ledger: &mut Ledger, ended: &Ended, outcome: &mut Outcome) -> Result<Said> {
-        outcome.trace.extend(ended.output.lines().map(|line| format!("    {line}")));
-        outcome.trace.extend(ended.errors.lines().map(|line| format!("    ! {line}")));
-        // The last line of a victim that was killed may be cut.
-        let whole = ended.output.rfind('\n').map_or("", |end| ended.output.get(..=end).unwrap_or_default());
-        ledger.take(whole).map_err(|what| Broken(what).into())
     }
 
     fn compare(&self, ledger: &mut Ledger, durable: bool) -> Result<()> {
@@ -103,4 +95,13 @@ impl Stage {
             Who::Relay => self.whole_relay_run(grounds),
         }
     }
+}
+
+/// Takes what a victim said.
+fn hear(ledger: &mut Ledger, ended: &Ended, outcome: &mut Outcome) -> Result<Said> {
+    outcome.trace.extend(ended.output.lines().map(|line| format!("    {line}")));
+    outcome.trace.extend(ended.errors.lines().map(|line| format!("    ! {line}")));
+    // The last line of a victim that was killed may be cut.
+    let whole = ended.output.rfind('\n').map_or("", |end| ended.output.get(..=end).unwrap_or_default());
+    ledger.take(whole).map_err(|what| Broken(what).into())
 }

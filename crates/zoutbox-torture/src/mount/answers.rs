@@ -96,7 +96,7 @@ const NONE: &str = "";
 impl Filesystem for Shared {
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let found = self.plain(request, Kind::LookUp, (parent, name), |state| {
-            let it = state.disk.look_up(state.from_kernel(parent.0)?, name)?;
+            let it = state.disk.look_up(state.number_of(parent.0)?, name)?;
             Ok(attributes(state, &it))
         });
         entry(found, reply);
@@ -104,7 +104,7 @@ impl Filesystem for Shared {
 
     fn getattr(&self, request: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         let found = self.plain(request, Kind::Attributes, (number, NONE.as_ref()), |state| {
-            let it = state.disk.attributes(state.from_kernel(number.0)?)?;
+            let it = state.disk.attributes(state.number_of(number.0)?)?;
             Ok(attributes(state, &it))
         });
         attribute(found, reply);
@@ -129,7 +129,7 @@ impl Filesystem for Shared {
         reply: ReplyAttr,
     ) {
         let set = self.plain(request, Kind::SetAttributes, (number, NONE.as_ref()), |state| {
-            let number = state.from_kernel(number.0)?;
+            let number = state.number_of(number.0)?;
             if let Some(size) = size {
                 state.disk.set_length(number, usize::try_from(size).map_err(|_| Errno::EFBIG)?)?;
             }
@@ -145,25 +145,25 @@ impl Filesystem for Shared {
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, reply: ReplyEntry) {
-        let made = self.plain(request, Kind::MakeDirectory, (parent, name), |state| {
-            let parent = state.from_kernel(parent.0)?;
+        let answer = self.plain(request, Kind::MakeDirectory, (parent, name), |state| {
+            let parent = state.number_of(parent.0)?;
             let owned = owned(state, parent, request, mode, FileType::Directory);
             let it = state.disk.make_directory(parent, name, owned)?;
             Ok(attributes(state, &it))
         });
-        entry(made, reply);
+        entry(answer, reply);
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let done = self.plain(request, Kind::Unlink, (parent, name), |state| {
-            state.disk.unlink(state.from_kernel(parent.0)?, name)
+            state.disk.unlink(state.number_of(parent.0)?, name)
         });
         empty(done, reply);
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let done = self.plain(request, Kind::RemoveDirectory, (parent, name), |state| {
-            state.disk.remove_directory(state.from_kernel(parent.0)?, name)
+            state.disk.remove_directory(state.number_of(parent.0)?, name)
         });
         empty(done, reply);
     }
@@ -187,7 +187,7 @@ impl Filesystem for Shared {
             if !flags.is_empty() {
                 return Err(Errno::EINVAL);
             }
-            let (from, to) = (state.from_kernel(parent.0)?, state.from_kernel(new_parent.0)?);
+            let (from, to) = (state.number_of(parent.0)?, state.number_of(new_parent.0)?);
             state.disk.rename((from, name), (to, new_name))
         };
         let done = self.request(request.pid(), Kind::Rename, what, work, |_, _| Err(Errno::EIO));
@@ -196,7 +196,7 @@ impl Filesystem for Shared {
 
     fn link(&self, request: &Request, number: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let made = self.plain(request, Kind::Link, (parent, name), |state| {
-            let (number, parent) = (state.from_kernel(number.0)?, state.from_kernel(parent.0)?);
+            let (number, parent) = (state.number_of(number.0)?, state.number_of(parent.0)?);
             let it = state.disk.link(number, parent, name)?;
             Ok(attributes(state, &it))
         });
@@ -213,13 +213,13 @@ impl Filesystem for Shared {
         _: i32,
         reply: ReplyCreate,
     ) {
-        let made = self.plain(request, Kind::Create, (parent, name), |state| {
-            let parent = state.from_kernel(parent.0)?;
+        let answer = self.plain(request, Kind::Create, (parent, name), |state| {
+            let parent = state.number_of(parent.0)?;
             let owned = owned(state, parent, request, mode, FileType::RegularFile);
             let it = state.disk.create(parent, name, owned)?;
             Ok(attributes(state, &it))
         });
-        match made {
+        match answer {
             Ok(it) => {
                 reply.created(&NEVER, &it, Generation(0), FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
             }
@@ -229,7 +229,7 @@ impl Filesystem for Shared {
 
     fn open(&self, request: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         let found = self.plain(request, Kind::Open, (number, NONE.as_ref()), |state| {
-            state.disk.attributes(state.from_kernel(number.0)?)
+            state.disk.attributes(state.number_of(number.0)?)
         });
         match found {
             Ok(_) => reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO),
@@ -251,7 +251,7 @@ impl Filesystem for Shared {
         let read = self.plain(request, Kind::Read, (number, NONE.as_ref()), |state| {
             let offset = usize::try_from(offset).map_err(|_| Errno::EINVAL)?;
             let size = usize::try_from(size).map_err(|_| Errno::EINVAL)?;
-            state.disk.read(state.from_kernel(number.0)?, offset, size).map(<[u8]>::to_vec)
+            state.disk.read(state.number_of(number.0)?, offset, size).map(<[u8]>::to_vec)
         });
         match read {
             Ok(bytes) => reply.data(&bytes),
@@ -274,7 +274,7 @@ impl Filesystem for Shared {
         let what = |state: &State| format!("{} {} bytes at {offset}", state.shown(number.0), data.len());
         let write = |state: &mut State, data: &[u8]| {
             let offset = usize::try_from(offset).map_err(|_| Errno::EFBIG)?;
-            state.disk.write(state.from_kernel(number.0)?, offset, data)?;
+            state.disk.write(state.number_of(number.0)?, offset, data)?;
             u32::try_from(data.len()).map_err(|_| Errno::EINVAL)
         };
         let faulty = |state: &mut State, fault| match fault {
@@ -292,9 +292,9 @@ impl Filesystem for Shared {
 
     fn fsync(&self, request: &Request, number: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
         let what = |state: &State| state.shown(number.0);
-        let work = |state: &mut State| state.disk.sync(state.from_kernel(number.0)?);
+        let work = |state: &mut State| state.disk.sync(state.number_of(number.0)?);
         let faulty = |state: &mut State, _| {
-            let number = state.from_kernel(number.0)?;
+            let number = state.number_of(number.0)?;
             if let Some(watch) = &mut state.watch {
                 state.disk.lose_unsynced(number, &mut watch.random);
             }
@@ -305,7 +305,7 @@ impl Filesystem for Shared {
 
     fn fsyncdir(&self, request: &Request, number: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
         let done = self.plain(request, Kind::SyncDirectory, (number, NONE.as_ref()), |state| {
-            state.disk.sync_directory(state.from_kernel(number.0)?)
+            state.disk.sync_directory(state.number_of(number.0)?)
         });
         empty(done, reply);
     }
@@ -319,7 +319,7 @@ impl Filesystem for Shared {
         mut reply: ReplyDirectory,
     ) {
         let listed = self.plain(request, Kind::ReadDirectory, (number, NONE.as_ref()), |state| {
-            let listed = state.disk.list(state.from_kernel(number.0)?)?;
+            let listed = state.disk.list(state.number_of(number.0)?)?;
             let each = listed.into_iter().map(|(name, it)| (name, attributes(state, &it)));
             Ok(each.collect::<Vec<_>>())
         });
