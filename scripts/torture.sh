@@ -19,7 +19,7 @@ die() { printf 'torture.sh: %s\n' "$*" >&2; exit 2; }
 source scripts/mutate.sh
 
 # What each mutant breaks, and whose kills show it.
-readonly of_writers=(commit-without-sync segment-name-without-sync recovery-without-sync no-poisoning epoch-not-taken)
+readonly of_writers=(commit-without-sync segment-name-without-sync recovery-without-sync no-poisoning)
 readonly of_relays=(reclaim-before-checkpoint checkpoint-not-synced checkpoint-name-not-synced stop-without-checkpoint)
 readonly build=(-p zoutbox-torture -p zoutbox-relay --bins --example take_queue)
 readonly build_writer=(-p zoutbox-torture --bins)
