@@ -138,10 +138,11 @@ impl Mount {
         self.shared.lock().watch = Some(Watch { orders, seen, spaceless: 0, random });
     }
 
-    /// Whether the victim has changed something.
-    pub(crate) fn is_changed(&self) -> bool {
+    /// How often the victim has asked for something like this so far.
+    pub(crate) fn asked(&self, like: impl Fn(Kind) -> bool) -> usize {
         let state = self.shared.lock();
-        state.watch.as_ref().is_some_and(|watch| watch.seen.requests.iter().any(|kind| kind.changes()))
+        let requests = state.watch.as_ref().map_or(&[][..], |watch| &watch.seen.requests);
+        requests.iter().filter(|kind| like(**kind)).count()
     }
 
     /// The victim is gone.

@@ -211,7 +211,7 @@ impl Stage {
             }
             let reader = Reader::open(self.root())?;
             // Before it takes the lease it may not listen to signals yet.
-            let done = self.mount.is_changed()
+            let done = self.mount.asked(Kind::changes) > 0
                 && reader.checkpoint()?.is_some_and(|at| at.next_sequence.get() > end)
                 && reader.segments()?.len() == 1;
             Ok(done || begun.elapsed() > PATIENCE)
@@ -338,8 +338,12 @@ impl Stage {
         let queue = format!("torture-{}", ground.next_queue.fetch_add(1, Ordering::Relaxed));
         self.mount.lay(ground.disk.clone());
         let begun = Instant::now();
-        // Nobody else asks for anything meanwhile: every request is the relay's.
-        let run = self.run_relay(ground, &queue, &[], orders(None, 0), |_| Ok(begun.elapsed() > LONG));
+        // Nobody else asks for anything meanwhile: every request is the relay's. All segments but one go.
+        let removals = ground.segments.len() - 1;
+        let run = self.run_relay(ground, &queue, &[], orders(None, 0), |_| {
+            let done = self.mount.asked(|kind| kind == Kind::Unlink) >= removals;
+            Ok(done || begun.elapsed() > PATIENCE)
+        });
         ground.queues.order(&format!("drop {queue} {queue}"))?;
         let (ended, watched) = run?;
         ensure!(ended.status.success(), "{}", ended.errors);
