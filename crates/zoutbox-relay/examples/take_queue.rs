@@ -30,18 +30,28 @@ async fn take(connection: &Connection, queue: &str, out: &mut impl Write) -> Res
     let asked = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     match channel.queue_declare(queue.into(), asked, FieldTable::default()).await {
         Ok(_) => {}
-        Err(error) if error.to_string().contains("NOT_FOUND") || error.to_string().contains("NOT-FOUND") => {
-            return Ok(());
-        }
+        Err(error) if is_missing(&error) => return Ok(()),
         Err(error) => return Err(said(error)),
     }
     let options = BasicGetOptions { no_ack: true };
-    while let Some(message) = channel.basic_get(queue.into(), options).await.map_err(said)? {
+    loop {
+        let message = match channel.basic_get(queue.into(), options).await {
+            Ok(Some(message)) => message,
+            Ok(None) => break,
+            // Whoever declared it was killed in the middle of that.
+            Err(error) if is_missing(&error) => return Ok(()),
+            Err(error) => return Err(said(error)),
+        };
         let id = message.properties.message_id().as_ref().map_or("", |id| id.as_str());
         writeln!(out, "{id}\t{}", STANDARD.encode(&message.data)).map_err(|error| error.to_string())?;
     }
     close(&channel).await;
     Ok(())
+}
+
+/// Whether there is no such queue.
+fn is_missing(error: &lapin::Error) -> bool {
+    error.to_string().contains("NOT_FOUND")
 }
 
 async fn remove(connection: &Connection, queue: &str, exchange: &str) -> Result<(), String> {
