@@ -21,7 +21,16 @@ patch_of() { # NAME
     printf '%s\n' "$patches/$1.patch"
 }
 
+# To cargo, the copy and the workspace are the same packages: what was built of one is fresh for the other, unless a source file is newer.
+# So whatever was mutated in the copy is touched in the workspace, or its next build would be the last mutant.
+mutated=()
+renew_mutated() {
+    if ((${#mutated[@]} > 0)); then touch --no-create "${mutated[@]}"; fi
+}
+trap renew_mutated EXIT
+
 take_out() { # PATCH COPY
+    mapfile -t -O "${#mutated[@]}" mutated < <(sed -n 's,^+++ b/,,p' "$1")
     patch --quiet --batch --forward -p1 -d "$2" <"$1" >/dev/null || die "$1 does not apply"
 }
 
