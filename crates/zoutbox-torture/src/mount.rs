@@ -101,8 +101,9 @@ impl Mount {
     pub(crate) fn new(point: &Path) -> Result<Self> {
         let state = State { disk: Disk::new(), laid: 1, watch: None, trace: Vec::new() };
         let shared = Shared(Arc::new(Mutex::new(state)));
-        let session = answers::mount(shared.clone(), point)
-            .with_context(|| format!("a FUSE file system is mounted on {}, by /dev/fuse", point.display()))?;
+        let session = answers::mount(shared.clone(), point).with_context(|| {
+            format!("no FUSE file system can be mounted on {} by /dev/fuse", point.display())
+        })?;
         Ok(Self { point: point.to_owned(), shared, _session: session })
     }
 
