@@ -17,10 +17,10 @@ set -euo pipefail
 cd "$(dirname "$(realpath "$0")")/.."
 
 readonly budget=${ZOUTBOX_SIM_BUDGET:-20000}
-readonly patches=crates/zoutbox-sim/mutants
-readonly target=${CARGO_TARGET_DIR:-$PWD/target}
 
 die() { printf 'sim.sh: %s\n' "$*" >&2; exit 2; }
+# shellcheck source=scripts/mutate.sh
+source scripts/mutate.sh
 
 # Whoever wants millions of seeds sets release; for some hundred it takes longer to compile it.
 readonly profile=${ZOUTBOX_SIM_PROFILE:-debug}
@@ -64,36 +64,18 @@ judge() { # NAME WHAT PROGRAM [OPTION...]
     fi
 }
 
-# A copy of what is in the repository, at one place, so that only what a mutant touches is compiled again.
-copy_workspace() { # DIRECTORY
-    local list
-    list=$(mktemp)
-    git ls-files --cached --others --exclude-standard -z -- Cargo.toml Cargo.lock .clippy.toml crates README.md fixtures docs >"$list"
-    mkdir -p "$1"
-    rm -rf "$1/crates"
-    tar --null --files-from="$list" -cf - | tar -xf - -C "$1"
-    rm -f "$list"
-}
-
-judge_patch() { # PATCH
-    local name what
-    name=$(basename "$1" .patch)
-    what=$(head -n 1 "$1")
-    patch --quiet --batch --forward -p1 -d "$copy" <"$1" >/dev/null || die "$1 does not apply"
-    # The same target directory: what comes from the registry is compiled there already. The program must not be taken for the real one.
-    if CARGO_TARGET_DIR=$target cargo build --quiet --locked -p zoutbox-sim --manifest-path "$copy/Cargo.toml" 2>"$copy/build.log"; then
-        mv "$target/debug/zoutbox-sim" "$copy/mutant"
-        judge "$name" "$what" "$copy/mutant"
-    else
-        tail -n 20 "$copy/build.log"
-        die "$1 does not compile"
-    fi
-    patch --quiet --batch --reverse -p1 -d "$copy" <"$1" >/dev/null || die "$1 can't be taken back"
+judge_patch() { # NAME
+    local patch
+    patch=$(patch_of "$1")
+    take_out "$patch" "$copy"
+    build_copy "$copy" -p zoutbox-sim
+    mv "$target/debug/zoutbox-sim" "$copy/mutant"
+    judge "$1" "$(head -n 1 "$patch")" "$copy/mutant"
+    put_back "$patch" "$copy"
 }
 
 run_mutants() { # [NAME...]
     local name
-    command -v patch >/dev/null || die "patch is missing"
     copy=$target/mutants/workspace
     copy_workspace "$copy"
     cargo build --quiet --locked -p zoutbox-sim
@@ -106,10 +88,7 @@ run_mutants() { # [NAME...]
     for name in "${names[@]}"; do
         case $name in
             world:*) judge "$name" "the world without it" "$copy/real" --break "${name#world:}" ;;
-            *)
-                [[ -e $patches/$name.patch ]] || die "no such mutant: $name"
-                judge_patch "$patches/$name.patch"
-                ;;
+            *) judge_patch "$name" ;;
         esac
     done
     if ((${#survivors[@]} > 0)); then printf 'survived: %s\n' "${survivors[*]}"; fi

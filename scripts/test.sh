@@ -20,7 +20,7 @@
 set -euo pipefail
 exec </dev/null
 
-readonly default_parts=(format scripts lint docs unit integration doctests sim demo lab)
+readonly default_parts=(format scripts lint docs unit integration doctests sim torture demo lab)
 # Those behind them take minutes to build or to run; they are for whoever asks for them.
 readonly all_parts=("${default_parts[@]}" deny current fuzz bench)
 
@@ -37,6 +37,7 @@ declare -A about=(
     [fuzz]="what comes from outside: libFuzzer, a minute a target, where it can be had; else proptest over the same functions"
     [demo]="the demo, and that it notices a lost delivery"
     [sim]="the simulation: known seeds, and a fixed number of others"
+    [torture]="real programs killed at system calls and power cuts, on a FUSE file system of ours over /dev/fuse"
     [lab]="the promises on several hosts over real NFS on real ZFS, in an emulated machine that is built once"
     [bench]="builds and lints the benchmarks and their peers; only when asked for"
 )
@@ -190,6 +191,10 @@ part_demo() {
 part_sim() {
     ./scripts/sim.sh --known
     ./scripts/sim.sh --seeds 1000
+}
+
+part_torture() {
+    ./scripts/torture.sh --kills 1000
 }
 
 part_lab() {

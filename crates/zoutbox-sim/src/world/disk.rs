@@ -48,7 +48,8 @@ pub enum Change {
 }
 
 impl Change {
-    fn apply(&self, bytes: &mut Vec<u8>) {
+    /// Carries it out.
+    pub fn apply(&self, bytes: &mut Vec<u8>) {
         match self {
             Self::Write(offset, data) => {
                 let end = offset + data.len();

@@ -24,6 +24,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("zoutbox-fuzz", &["format", "storage", "relay-core", "relay"]),
     ("zoutbox-test-support", &[]),
     ("zoutbox-lab", &["format", "storage", "writer", "reader", "test-support"]),
+    // Both are for tests only, and one idea of what a directory's names are is enough.
+    ("zoutbox-torture", &["format", "storage", "writer", "reader", "sim", "test-support"]),
 ];
 
 /// What only some crates may name as a dependency. Only relay and consumer know AMQP and tokio, and only

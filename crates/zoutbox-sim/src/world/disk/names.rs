@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Ino;
@@ -82,6 +82,11 @@ impl Tree {
             Node::File(ino) => Some(*ino),
             Node::Directory => None,
         })
+    }
+
+    /// The paths of all directories.
+    pub fn directories(&self) -> impl Iterator<Item = PathBuf> {
+        self.0.keys().map(PathBuf::from)
     }
 
     /// Changes names. A directory's content may be durable before the directory's own name is.
