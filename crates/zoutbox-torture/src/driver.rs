@@ -13,7 +13,7 @@ use zoutbox_sim::world::random::Random;
 
 use crate::history::{Ground, Grounds, Outcome, Queues, Stage};
 use crate::plan::{Plan, Who, by_chance, every_boundary};
-use crate::report::{Counts, FAULTS};
+use crate::report::Counts;
 use crate::request::Kind;
 use crate::victim::{self, Scenario};
 
@@ -292,8 +292,8 @@ impl Progress<'_> {
         }
         println!("{}", counts.progress(took));
         println!("{}", counts.table().join("\n"));
-        if let Some(path) = std::env::var_os(FAULTS) {
-            counts.tell(&PathBuf::from(path), broken.len())?;
+        if broken.is_empty() && !self.options.until_caught {
+            counts.tell();
         }
         let (kills, histories) = (counts.all_kills(), counts.histories);
         if let Some((plan, what)) = broken.first().filter(|_| self.options.until_caught) {

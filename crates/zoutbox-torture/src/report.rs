@@ -1,18 +1,12 @@
 //! What a run came to, for people and for the bill of health.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use serde_json::json;
+use zoutbox_test_support::faults::{Fault as Injected, Hits};
 
 use crate::plan::{Fault, When};
 use crate::request::Kind;
-
-/// Names the file that gets a line of JSON for each fault.
-pub(crate) const FAULTS: &str = "ZOUTBOX_FAULTS";
 
 /// Counts of one or many histories.
 #[derive(Debug, Clone, Default)]
@@ -111,9 +105,8 @@ impl Counts {
         )
     }
 
-    /// Appends what was injected to the file of the bill of health, a line a fault.
-    pub(crate) fn tell(&self, path: &Path, broken: usize) -> Result<()> {
-        let (of_writers, of_relays) = (self.kills_of("writer"), self.kills_of("relay"));
+    /// Tells the bill of health what was injected. Not before every promise was seen to be kept.
+    pub(crate) fn tell(&self) {
         let read = "every acknowledged record there once, intact and in order; nothing there that was refused or never begun; nothing that was \
                     read once changed";
         let sent = format!(
@@ -121,40 +114,47 @@ impl Counts {
              segment gone before its records were there",
             self.delivered, self.duplicates
         );
+        let (of_writers, of_relays) = (self.kills_of("writer"), self.kills_of("relay"));
         let both = match (of_writers, of_relays) {
             (_, 0) => read.to_owned(),
             (0, _) => sent.clone(),
             _ => format!("{read}; {sent}"),
         };
-        let killed = "SIGKILL by the FUSE server before or after the N-th request";
         let [sync, write, short, space] = self.faults;
-        let lines = [
-            ("writer killed at a system call", killed, of_writers, read),
-            ("relay killed at a system call", killed, of_relays, sent.as_str()),
-            (
-                "power cut",
-                "of unsynced writes any subset survives, torn at sectors; of unsynced names any subset",
-                self.power_cuts,
-                &both,
-            ),
-            (
-                "a sync fails",
-                "EIO from the FUSE server; what it should have written is dropped, and the next sync succeeds",
-                sync,
-                &both,
-            ),
-            ("a write fails", "EIO from the FUSE server", write, &both),
-            ("a write is short", "the FUSE server takes half of it", short, &both),
-            ("no space left", "ENOSPC from the FUSE server, three times", space, &both),
-        ];
-        let told =
-            lines.into_iter().filter(|(_, _, times, _)| *times > 0).map(|(fault, how, times, kept)| {
-                let outcome = if broken == 0 { kept.to_owned() } else { format!("{broken} broken promises") };
-                json!({"suite": "torture", "fault": fault, "how": how, "times": times, "outcome": outcome})
-            });
-        let text: String = told.map(|line| line.to_string() + "\n").collect();
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-        let mut file = file.with_context(|| path.display().to_string())?;
-        file.write_all(text.as_bytes()).with_context(|| path.display().to_string())
+        for (fault, times, held) in [
+            (&WRITER_KILLED, of_writers, read),
+            (&RELAY_KILLED, of_relays, &sent),
+            (&POWER_CUT, self.power_cuts, &both),
+            (&SYNC_FAILS, sync, &both),
+            (&WRITE_FAILS, write, &both),
+            (&WRITE_SHORT, short, &both),
+            (&NO_SPACE, space, &both),
+        ] {
+            if times > 0 {
+                fault.held(times, held);
+            }
+        }
     }
 }
+
+const KILLED: &str = "SIGKILL by the FUSE server in front of a request or behind it";
+const WRITER_KILLED: Injected = Injected::new("torture", Hits::Writer, "killed at a system call", KILLED);
+const RELAY_KILLED: Injected = Injected::new("torture", Hits::Relay, "killed at a system call", KILLED);
+const POWER_CUT: Injected = Injected::new(
+    "torture",
+    Hits::Disk,
+    "the power is cut at a system call",
+    "of unsynced writes any subset survives, torn at sectors; of unsynced names any subset",
+);
+const SYNC_FAILS: Injected = Injected::new(
+    "torture",
+    Hits::Disk,
+    "a sync fails",
+    "EIO from the FUSE server; what it should have written is dropped, and the next sync succeeds",
+);
+const WRITE_FAILS: Injected =
+    Injected::new("torture", Hits::Disk, "a write fails", "EIO from the FUSE server");
+const WRITE_SHORT: Injected =
+    Injected::new("torture", Hits::Disk, "a write is short", "the FUSE server takes half of it");
+const NO_SPACE: Injected =
+    Injected::new("torture", Hits::Share, "no space is left", "ENOSPC from the FUSE server, three times");
