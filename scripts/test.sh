@@ -20,9 +20,9 @@
 set -euo pipefail
 exec </dev/null
 
-readonly default_parts=(format scripts lint docs unit integration doctests sim torture demo lab)
+readonly default_parts=(format scripts lint deny docs unit integration doctests sim fuzz torture demo lab)
 # Those behind them take minutes to build or to run; they are for whoever asks for them.
-readonly all_parts=("${default_parts[@]}" deny current fuzz bench)
+readonly all_parts=("${default_parts[@]}" current bench)
 
 declare -A about=(
     [format]="cargo fmt, nothing to change"
