@@ -36,8 +36,8 @@ fn nodes_of_a_cluster_that_die_cost_what_was_not_certain_and_nothing_else() {
     thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                orders.append_many(20);
-                thread::sleep(Duration::from_millis(50));
+                orders.append_many(10);
+                thread::sleep(Duration::from_millis(100));
             }
         });
         let _end = Raise(&over);
@@ -86,7 +86,7 @@ fn a_majority(world: &World, queue: &Queue, nodes: &[Broker; 3]) {
 /// Waits until more is confirmed than was when it was asked.
 fn flows(world: &World) {
     let from = world.confirmed("orders");
-    wait_until("records are confirmed", LONG, || world.confirmed("orders") > from + 100);
+    wait_until("records are confirmed", LONG, || world.confirmed("orders") > from + 20);
 }
 
 /// What it waits for, as `zoutbox status` tells it: a line for the relay, and one for the lane, at most.
