@@ -25,7 +25,7 @@
 # What it costs: a start takes about 5 s; `ctl` boots an Erlang VM for each call, about 1 s; the others only read /proc.
 set -euo pipefail
 
-readonly boot_seconds=120
+readonly boot_seconds=300
 readonly stop_seconds=60
 readonly policy=/usr/sbin/policy-rc.d
 readonly suite=trixie

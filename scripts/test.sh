@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Everything that has to hold before a change goes in. People and CI run the same command.
 #
-#   scripts/test.sh            all parts but deny, current, fuzz and bench
+#   scripts/test.sh            all parts but current and bench
 #   scripts/test.sh PART...    these parts alone, in this order
 #   scripts/test.sh --help     the parts
 #
 # Needs cargo with rustfmt and clippy. RabbitMQ, PostgreSQL, a C compiler, git, python3 with pika and msgpack, shellcheck and faketime come
 # from the distribution's packages when they are missing, by root or by sudo; whoever has them needs neither. So does debootstrap for `current`.
-# For `deny` and `fuzz`, cargo-deny and cargo-fuzz are built from the crate registry into target/tools when they are missing. Reads no standard
-# input, builds in cargo's own target directory, and deletes nothing there.
+# For `deny` and `fuzz`, cargo-deny and cargo-fuzz are built from the crate registry and kept in ~/.cache when they are missing, and libFuzzer
+# needs a nightly toolchain; without one, proptest takes its place. Reads no standard input, builds in cargo's own target directory, and deletes nothing there.
 #
 # The lab waits most of its time, for leases and caches to expire, so among other parts it runs beside them; what it said comes at
 # its end. The first run builds its machine, which takes some minutes more.

@@ -248,6 +248,20 @@ impl Publisher for AmqpPublisher {
         }
     }
 
+    fn renew(&mut self) -> bool {
+        if !matches!(self.state, State::Up(_)) {
+            return false;
+        }
+        tracing::info!(
+            "trying another connection, since the broker at {} keeps refusing a record",
+            self.place()
+        );
+        // What is dropped here is closed in good order, behind our back.
+        self.state = State::Down { until: Instant::now() };
+        self.next_address();
+        true
+    }
+
     async fn close(&mut self) {
         let down = State::Down { until: Instant::now() + BACKOFF_LAST };
         if let State::Up(link) = std::mem::replace(&mut self.state, down)

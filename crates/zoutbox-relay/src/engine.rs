@@ -17,6 +17,7 @@ mod jobs;
 mod keeping;
 mod notice;
 mod pulse;
+mod renewal;
 mod report;
 mod results;
 mod slot;
@@ -47,6 +48,7 @@ use channel::{Channel, LaneKey};
 use jobs::{Crew, Done, Jobs};
 use keeping::Keeping;
 use notice::Notice;
+use renewal::{Renewal, Step};
 use report::Report;
 use slot::{Reader, Slot};
 use source::ReadOrder;
@@ -106,6 +108,7 @@ pub struct Engine<P> {
     flooded: bool,
     channel: Channel,
     broker: Broker,
+    renewal: Renewal,
     /// `None` where nobody asks what it waits for.
     notice: Option<Notice>,
     first: usize,
@@ -172,6 +175,7 @@ impl<P: Publisher> Engine<P> {
             bell: None,
             channel: Channel::new(options.window),
             broker: Broker::Away { since: now },
+            renewal: Renewal::new(),
             notice: None,
             report: Report::new(now, options.report_every),
             options,
@@ -284,6 +288,7 @@ impl<P: Publisher> Engine<P> {
         let now = self.now();
         let rings = self.answer(now);
         self.periodic(now);
+        self.renew(now);
         let held: usize = self.slots.iter().map(|slot| slot.lane.held()).sum();
         let limit = HELD + self.options.window.bytes.saturating_mul(2);
         let may_read = held + self.reads * self.options.lane.read_budget < limit;
@@ -343,6 +348,18 @@ impl<P: Publisher> Engine<P> {
         }
         let rings = self.bell.as_ref().map(|bell| bell.rings().counts());
         self.report.tick(now, &self.slots, self.channel.in_flight(), rings);
+    }
+
+    /// Tries another connection, if the broker keeps refusing over this one, and it is time.
+    fn renew(&mut self, now: Duration) {
+        let works = self.stopping.is_none() && self.broker.takes();
+        let refused = self.slots.iter().filter_map(Slot::refused_since).min().filter(|_| works);
+        let step = self.renewal.step(refused, self.channel.in_flight(), now);
+        self.channel.hold(step == Step::Hold);
+        if step == Step::Renew && self.publisher.renew() {
+            self.broker.told(&Event::Down { blame: None }, now);
+            self.down(None);
+        }
     }
 
     /// Has the lease proven, unless a checkpoint did it meanwhile.
@@ -442,8 +459,14 @@ impl<P: Publisher> Engine<P> {
     fn told(&mut self, event: Event) {
         self.broker.told(&event, self.now());
         match event {
-            Event::Up => self.channel.up(),
-            Event::Down { blame } => self.down(blame),
+            Event::Up => {
+                self.renewal.up(self.now());
+                self.channel.up();
+            }
+            Event::Down { blame } => {
+                self.renewal.lost();
+                self.down(blame);
+            }
             Event::Blocked(reason) => {
                 tracing::warn!("the broker blocks publishers ({reason}): waiting");
                 self.channel.set_blocked(true);

@@ -126,6 +126,12 @@ pub trait Publisher: Send {
         None
     }
 
+    /// Gives up the connection, and makes another: to another node, where it knows several. Returns whether there was one; if so, this is
+    /// [`Event::Down`], which is not told.
+    fn renew(&mut self) -> bool {
+        false
+    }
+
     /// Ends the connection in good order. May be dropped.
     fn close(&mut self) -> impl Future<Output = ()> + Send;
 }

@@ -13,7 +13,7 @@ pub fn binary(name: &str) -> PathBuf {
     let path = profile.join(name);
     assert!(
         path.is_file(),
-        "{} is missing: run `cargo build --workspace --bins`{} first",
+        "{} is missing: run `cargo build --workspace --bins --examples`{} first",
         path.display(),
         if profile.ends_with("release") { " --release" } else { "" }
     );

@@ -92,15 +92,6 @@ pub(super) struct Failure {
     pub(super) refused: bool,
 }
 
-/// Why something was not published.
-#[derive(Debug)]
-pub(super) enum Unpublished {
-    /// The broker does not take it; the connection is as before.
-    Refused(String),
-    /// The connection must not be used any more.
-    Lost(String),
-}
-
 pub(super) struct Link {
     connection: Connection,
     channel: Channel,
@@ -195,17 +186,17 @@ impl Link {
         Ok(got.map(|message| message.delivery))
     }
 
-    pub(super) async fn park(&self, outgoing: &Outgoing) -> Result<(), Unpublished> {
+    pub(super) async fn park(&self, outgoing: &Outgoing) -> Result<(), String> {
         self.publish(&self.place.parked, outgoing).await
     }
 
-    pub(super) async fn unpark(&self, outgoing: &Outgoing) -> Result<(), Unpublished> {
+    pub(super) async fn unpark(&self, outgoing: &Outgoing) -> Result<(), String> {
         self.publish(&self.place.queue, outgoing).await
     }
 
-    /// Publishes to a queue, and returns when the broker has it for good. One at a time; after a loss the channel is not used any more, so
-    /// what the broker returns in front of a confirm is never another's.
-    async fn publish(&self, queue: &ShortString, outgoing: &Outgoing) -> Result<(), Unpublished> {
+    /// Publishes to a queue, and returns when the broker has it for good. One at a time; after an error nothing more is published
+    /// over this link, so what the broker returns in front of a confirm is never another's.
+    async fn publish(&self, queue: &ShortString, outgoing: &Outgoing) -> Result<(), String> {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let Outgoing { properties, body } = outgoing;
         let publishing = async {
@@ -216,17 +207,17 @@ impl Link {
         match timeout(CONFIRM, publishing).await {
             Ok(Ok(Confirmation::Ack(None))) => Ok(()),
             // Some brokers confirm what they return.
-            Ok(Ok(Confirmation::Ack(Some(returned)))) => Err(Unpublished::Refused(format!(
+            Ok(Ok(Confirmation::Ack(Some(returned)))) => Err(format!(
                 "queue '{queue}' does not take it: {} ({})",
                 returned.reply_text,
                 identity(&returned.delivery)
-            ))),
+            )),
             Ok(Ok(Confirmation::Nack(_))) => {
-                Err(Unpublished::Refused(format!("the broker did not confirm it for queue '{queue}'")))
+                Err(format!("the broker did not confirm it for queue '{queue}'"))
             }
-            Ok(Ok(Confirmation::NotRequested)) => Err(Unpublished::Lost("confirms are not on".into())),
-            Ok(Err(error)) => Err(Unpublished::Lost(describe(&error))),
-            Err(_) => Err(Unpublished::Lost(format!("no confirm in {} s", CONFIRM.as_secs()))),
+            Ok(Ok(Confirmation::NotRequested)) => Err("confirms are not on".into()),
+            Ok(Err(error)) => Err(describe(&error)),
+            Err(_) => Err(format!("no confirm in {} s", CONFIRM.as_secs())),
         }
     }
 

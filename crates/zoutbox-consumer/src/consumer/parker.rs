@@ -6,7 +6,7 @@
 
 use tokio::sync::Mutex;
 
-use super::link::{Link, Place, Unpublished};
+use super::link::{Link, Place};
 use super::message::Outgoing;
 
 /// Publishes to where things are set aside, one after the other.
@@ -28,21 +28,15 @@ impl Parker {
             Some(link) => link,
             None => Link::connect(&self.place).await.map_err(|failure| failure.reason)?,
         };
-        match link.park(outgoing).await {
-            Ok(()) => {
-                *open = Some(link);
-                Ok(())
-            }
-            Err(Unpublished::Refused(reason)) => {
-                *open = Some(link);
-                Err(reason)
-            }
-            Err(Unpublished::Lost(reason)) => {
-                // Closing waits for an answer, and a broker with an alarm gives none.
-                tokio::spawn(link.close());
-                Err(reason)
-            }
+        let parked = link.park(outgoing).await;
+        if parked.is_ok() {
+            *open = Some(link);
+        } else {
+            // Also one over which the broker refused it: over another one it may take it, for a channel may never learn of a queue's new leader.
+            // Closing waits for an answer, and a broker with an alarm gives none.
+            tokio::spawn(link.close());
         }
+        parked
     }
 
     /// Ends the connection in good order, unless something is being published.

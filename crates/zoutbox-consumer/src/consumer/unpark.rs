@@ -1,7 +1,7 @@
 //! Bringing back what was set aside.
 
 use super::ConsumerError;
-use super::link::{Failure, Link, Place, Unpublished};
+use super::link::{Failure, Link, Place};
 use super::message::Delivered;
 use super::options::UnparkOptions;
 
@@ -46,7 +46,7 @@ async fn move_back(link: &Link, place: &Place) -> Result<u64, ConsumerError> {
         };
         match link.unpark(&message.again()).await {
             Ok(()) => link.ack(message.tag).await.map_err(failed)?,
-            Err(Unpublished::Refused(reason) | Unpublished::Lost(reason)) => {
+            Err(reason) => {
                 let reason = format!("{} is not moved, {moved} were: {reason}", message.name());
                 return Err(ConsumerError::Broker { broker: place.to_string(), reason });
             }

@@ -195,6 +195,45 @@ fn whatever_is_wrong_with_a_url_its_password_is_not_told() {
 }
 
 #[test]
+fn a_wrong_password_is_told_as_such_and_not_shown_and_the_right_one_goes_on_where_it_was() {
+    const RIGHT: &str = "r1ght-passw0rd";
+    const WRONG: &str = "wr0ng-passw0rd";
+    let server = Postgres::start();
+    let ground = Server::on(&server);
+    let mut operator = ground.client();
+    let mut set = |password: &str| {
+        operator.batch_execute(&format!("ALTER ROLE zoutbox PASSWORD '{password}'")).unwrap();
+    };
+    set(RIGHT);
+    let with =
+        |password: &str| ground.url.replace("postgres://zoutbox", &format!("postgres://zoutbox:{password}"));
+    std::fs::write(server.directory().join("data/pg_hba.conf"), "host all all 127.0.0.1/32 scram-sha-256\n")
+        .unwrap();
+    ground.client().batch_execute("SELECT pg_reload_conf()").unwrap();
+    wait_until("the server wants a password", Duration::from_mins(1), || {
+        PostgresStore::open(&ground.url).is_err()
+    });
+    let refuses = |error: &InboxError| {
+        assert_eq!(error.kind(), ErrorKind::Fatal, "{error}");
+        let told = format!("{error} {error:?}");
+        assert!(told.contains("password authentication failed for user \"zoutbox\" (28P01)"), "{told}");
+        assert!(!told.contains(RIGHT) && !told.contains(WRONG), "the password shows: {told}");
+    };
+    refuses(&PostgresStore::open(&with(WRONG)).err().unwrap());
+
+    // One that works, until its connection breaks and the password is another.
+    let mut inbox = Inbox::open(PostgresStore::open(&with(RIGHT)).unwrap(), "tests").unwrap();
+    assert_eq!(inbox.apply(&record("orders/1/1"), |_| Ok::<_, Failed>(())).unwrap(), Applied::Now(()));
+    set(WRONG);
+    let end = "SELECT pg_terminate_backend(pg_backend_pid())";
+    drop(inbox.store_mut().client().unwrap().batch_execute(end));
+    refuses(&refused(inbox.apply(&record("orders/1/2"), |_| panic!("it ran without a database"))));
+    set(RIGHT);
+    assert_eq!(inbox.apply(&record("orders/1/1"), |_| Ok::<_, Failed>(())).unwrap(), Applied::Duplicate);
+    assert_eq!(inbox.apply(&record("orders/1/2"), |_| Ok::<_, Failed>(())).unwrap(), Applied::Now(()));
+}
+
+#[test]
 fn a_damaged_state_is_refused_and_concerns_no_other_writer() {
     let ground = Server::new();
     let mut inbox = ground.inbox();

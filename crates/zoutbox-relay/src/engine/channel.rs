@@ -22,6 +22,7 @@ pub(super) struct Channel {
     window: WindowSize,
     up: bool,
     blocked: bool,
+    held: bool,
     settlement: Settlement<LaneKey, Undeliverable>,
     sizes: HashMap<u64, usize>,
     /// How many records a message stands for, if it is more than one.
@@ -39,6 +40,7 @@ impl Channel {
             window,
             up: false,
             blocked: false,
+            held: false,
             settlement: Settlement::new(),
             sizes: HashMap::new(),
             records: HashMap::new(),
@@ -57,13 +59,18 @@ impl Channel {
         self.blocked = blocked;
     }
 
+    /// Whether nothing is to be published for now.
+    pub(super) fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
     pub(super) fn has_room(&self) -> bool {
         let uncertain = self.settlement.uncertain();
         let fits = self.settlement.in_flight() < self.window.messages
             && self.bytes < self.window.bytes
             // A confirm that never comes holds back the certainty of all that follow; they are bounded too.
             && uncertain < self.window.messages.saturating_mul(4);
-        self.up && !self.blocked && fits && (self.careful == 0 || uncertain == 0)
+        self.up && !self.blocked && !self.held && fits && (self.careful == 0 || uncertain == 0)
     }
 
     pub(super) fn published(&mut self, key: LaneKey, size: usize, records: u32) -> u64 {
@@ -138,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_is_bounded_in_messages_and_in_bytes_and_closed_while_blocked() {
+    fn the_window_is_bounded_in_messages_and_in_bytes_and_closed_while_blocked_or_held() {
         let mut channel = up();
         for sequence in 1..=3 {
             assert!(channel.has_room());
@@ -150,6 +157,9 @@ mod tests {
         channel.set_blocked(true);
         assert!(!channel.has_room());
         channel.set_blocked(false);
+        channel.hold(true);
+        assert!(!channel.has_room());
+        channel.hold(false);
         channel.published(key(4), 100, 1);
         channel.resolved(2, Resolution::Confirmed, None);
         assert!(!channel.has_room());

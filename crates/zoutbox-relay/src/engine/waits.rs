@@ -59,6 +59,11 @@ impl Broker {
         }
     }
 
+    /// Whether it is there, and says nothing else.
+    pub(super) fn takes(&self) -> bool {
+        matches!(self, Self::Takes)
+    }
+
     /// `trouble`: why it is away, if the publisher knows.
     pub(super) fn wait(&self, trouble: Option<String>, now: Duration) -> Option<Wait> {
         let (since, what) = match self {
@@ -99,6 +104,11 @@ impl Slot {
         });
         let wait = Wait { writer: Some(self.writer.clone()), since: now, what: what.into() };
         self.nack = Some(Nack { key, told, wait });
+    }
+
+    /// Since when the broker has not taken a record that it still does not take.
+    pub(super) fn refused_since(&self) -> Option<Duration> {
+        self.nack.as_ref().filter(|_| self.is_nacked()).map(|nack| nack.wait.since)
     }
 
     /// Whether a record that the broker did not take is still not taken.
@@ -197,7 +207,8 @@ mod tests {
         slot.nacked(key, START * 2);
         let waits: Vec<_> = slot.waits().map(|wait| (wait.writer, wait.since)).collect();
         assert_eq!(waits, [(Some(slot.writer.clone()), START)], "one wait, since the first time");
+        assert_eq!(slot.refused_since(), Some(START));
         slot.lane.handle(Input::Settled(key), START);
-        assert_eq!(slot.waits().count(), 0);
+        assert_eq!((slot.waits().count(), slot.refused_since()), (0, None));
     }
 }

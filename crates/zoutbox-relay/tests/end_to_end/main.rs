@@ -15,6 +15,8 @@ mod broker;
 #[cfg(test)]
 mod checkpoint;
 #[cfg(test)]
+mod cluster;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod damage;

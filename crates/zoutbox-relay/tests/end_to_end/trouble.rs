@@ -5,7 +5,7 @@ use std::time::Duration;
 use lapin::types::{AMQPValue, FieldTable};
 use zoutbox_test_support::{Broker, Hits, wait_until};
 
-use crate::support::{Consumer, LONG, Proxy, Queue, Relay, TroubledBroker, World, fault, first_unequal};
+use crate::support::{Consumer, LONG, Proxy, Queue, Relay, TroubledBroker, Way, World, fault, first_unequal};
 use crate::waits::{of_lane, of_relay};
 
 #[test]
@@ -128,6 +128,48 @@ fn a_queue_that_is_full_and_rejects_is_told_once_and_gets_everything_in_the_end(
         format!(
             "told once; the other writer's lane went on; {} records delivered, {again} came again",
             everything.len()
+        ),
+    );
+}
+
+#[test]
+fn a_queue_that_stays_full_has_other_connections_tried_and_costs_other_queues_nothing() {
+    const TRIES: usize = 2;
+    let (world, full) = (World::new(), Queue::only_named(Broker::shared(), "stays-full", "quorum"));
+    let mut limit = FieldTable::default();
+    limit.insert("x-max-length".into(), AMQPValue::LongInt(10));
+    limit.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    full.declare_with(&["full.#"], limit);
+    let flows =
+        Queue { name: "queue-flows".into(), url: full.url.clone(), exchange: full.exchange.clone(), ..full };
+    flows.declare(&["flowing.#"]);
+    let proxy = Proxy::to(Broker::shared().port());
+    // So that there is always something in flight.
+    proxy.set_both(Way::Long(Duration::from_millis(50)));
+    let led = proxy.leads_to(&flows, "");
+    let (mut stuck, mut flowing) = (world.writer("full"), world.writer("flowing"));
+    let consumer = Consumer::start(&flows);
+    let relay = Relay::start(world.root(), led.with(&["--window", "300"]));
+    stuck.append_many(400);
+    while relay.log().matches("trying another connection").count() < TRIES {
+        flowing.append_many(10);
+        assert!(flowing.appended.len() < 100_000, "no other connection was tried: {}", relay.log());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    consumer.wait_for_all_in_order(&[&flowing]);
+    world.wait_until_confirmed(&flowing);
+    assert!(world.confirmed("full") < stuck.next_sequence());
+    assert_eq!(of_relay(&world), Vec::<String>::new());
+    let log = relay.stop().log;
+    assert_eq!(log.matches("waits at full/1/").count(), 1, "{log}");
+    assert!(!log.contains("lost the connection"), "{log}");
+    flows.mark();
+    assert_eq!(consumer.ids_before_the_mark().len(), flowing.appended.len(), "something came again: {log}");
+    fault(Hits::Broker, "a queue stays full", "x-max-length of 10 with reject-publish, until other connections were tried").held(
+        1,
+        format!(
+            "told once; {TRIES} other connections were tried, {} records of another queue delivered meanwhile, none came again",
+            flowing.appended.len()
         ),
     );
 }

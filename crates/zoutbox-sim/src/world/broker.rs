@@ -151,6 +151,11 @@ impl Publisher for SimPublisher {
         pending()
     }
 
+    fn renew(&mut self) -> bool {
+        self.world.lock().disconnect(self.connection());
+        true
+    }
+
     fn close(&mut self) -> impl Future<Output = ()> + Send {
         pending()
     }

@@ -10,7 +10,9 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
 use tokio::runtime::Runtime;
-use zoutbox_test_support::Broker;
+use zoutbox_test_support::{Broker, wait_until};
+
+use super::LONG;
 
 /// What consumers and helpers run on. The relay is a process of its own.
 pub(crate) fn runtime() -> &'static Runtime {
@@ -116,6 +118,34 @@ impl Queue {
             let (_connection, channel) = self.connect().await;
             channel.queue_delete(self.name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
         });
+    }
+
+    /// Waits until each of these nodes would find the queue again.
+    pub(crate) fn wait_until_written_down(&self, nodes: &[Broker]) {
+        wait_until("all nodes know the queue for good", LONG, || {
+            nodes.iter().all(|node| node.has_written_down(&self.name))
+        });
+    }
+
+    /// What `rabbitmqctl list_queues` says of it.
+    fn listed(&self, node: &Broker, column: &str) -> String {
+        let listed = node.ctl(&["list_queues", "name", column]);
+        let of = |line: &str| line.strip_prefix(&self.name)?.strip_prefix('\t').map(str::to_owned);
+        listed.lines().find_map(of).unwrap_or_default()
+    }
+
+    /// Which of these nodes leads it.
+    pub(crate) fn leader(&self, nodes: &[Broker]) -> usize {
+        let leader = self.listed(&nodes[0], "leader");
+        let is_leader = |node: &Broker| node.ctl(&["eval", "node()."]).contains(&leader);
+        assert!(leader.contains('@'), "the queue has no leader: {leader:?}");
+        nodes.iter().position(is_leader).unwrap()
+    }
+
+    /// Waits until each of these nodes is part of the queue again, and has all of it.
+    pub(crate) fn wait_until_replicated(&self, nodes: &[Broker]) {
+        let online = || self.listed(&nodes[0], "online").matches('@').count() == nodes.len();
+        wait_until("all nodes are part of the queue", LONG, online);
     }
 
     /// Binds the queue with these keys, too.
