@@ -227,7 +227,10 @@ fn a_wrong_password_is_told_as_such_and_not_shown_and_the_right_one_goes_on_wher
     set(WRONG);
     let end = "SELECT pg_terminate_backend(pg_backend_pid())";
     drop(inbox.store_mut().client().unwrap().batch_execute(end));
-    refuses(&refused(inbox.apply(&record("orders/1/2"), |_| panic!("it ran without a database"))));
+    let mut apply = || refused(inbox.apply(&record("orders/1/2"), |_| panic!("it ran without a database")));
+    // The first one may find that the connection is gone, and make none yet.
+    let first = apply();
+    refuses(&if first.kind() == ErrorKind::Retry { apply() } else { first });
     set(RIGHT);
     assert_eq!(inbox.apply(&record("orders/1/1"), |_| Ok::<_, Failed>(())).unwrap(), Applied::Duplicate);
     assert_eq!(inbox.apply(&record("orders/1/2"), |_| Ok::<_, Failed>(())).unwrap(), Applied::Now(()));
