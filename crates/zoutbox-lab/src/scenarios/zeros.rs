@@ -64,7 +64,8 @@ fn seen_with_large_commits() {
     let share = Share::new("large-commits", NFS_4_2);
     let (here, there) = (share.on(ALPHA).join("raw"), share.on(BETA).join("raw"));
     let file = OpenOptions::new().write(true).create_new(true).open(&here).unwrap();
-    let commit = vec![b'x'; LARGEST_WRITE + 4096];
+    // More WRITEs than one, of which a later one may be there first: the more of them, the sooner that is seen on a busy machine.
+    let commit = vec![b'x'; 3 * LARGEST_WRITE + 4096];
     file.write_all_at(b"x", 0).unwrap();
     file.sync_data().unwrap();
     let over = AtomicBool::new(false);
@@ -83,7 +84,7 @@ fn seen_with_large_commits() {
             }
         });
         let mut seen = Seen::default();
-        while seen.with_zeros == 0 && start.elapsed() < Duration::from_mins(2) {
+        while seen.with_zeros == 0 && start.elapsed() < Duration::from_mins(6) {
             seen.add(look(&there, Duration::from_secs(2), LOOKS));
         }
         over.store(true, Ordering::Relaxed);
