@@ -24,7 +24,7 @@ use crate::world::trace::Trace;
 use crate::world::{Counts, Interrupt, ROOT, State, Violation, World};
 
 /// Turns after which everything must have drained.
-const PATIENCE: u64 = 12_000;
+const PATIENCE: u64 = 60_000;
 /// How deep a turn may lie within another one's call.
 const DEEPEST: usize = 2;
 

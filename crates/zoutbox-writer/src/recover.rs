@@ -159,6 +159,8 @@ fn read_end(context: &Context, name: SegmentName) -> Result<PreviousSegment, Wri
     let path = context.directory.join(name.file_name());
     // Before anything is read: whoever was cut off with this file open can't write to it any more.
     let lock = lock_segment(context, &path)?;
+    // What is visible may be another host's unsynced data: what is not made durable before it is counted can be gone when it is.
+    lock.file().sync()?;
     let file = context.system.disk.open(&path, OpenMode::Read)?;
     let length = DiskFile::metadata(&*file)?.length;
     let found = match read_header(context, &*file, name.id) {
@@ -172,7 +174,7 @@ fn read_end(context: &Context, name: SegmentName) -> Result<PreviousSegment, Wri
             unreadable(&*file, name.id, name.id.first_sequence, HEADER_LENGTH as u64, length)?
         }
     };
-    // What is visible may be another host's unsynced data.
+    // What came while it was read.
     lock.file().sync()?;
     if found.sealed && !name.sealed {
         let sealed = context.directory.join(SegmentName::sealed(name.id).file_name());
