@@ -174,7 +174,7 @@ part_fuzz() {
     else
         printf '%s\n' "$missing"
         # More of what the tests do in any case.
-        ZOUTBOX_FUZZ_CASES=5000 cargo test -p zoutbox-fuzz --test targets --locked
+        ZOUTBOX_FUZZ_CASES=100000 cargo_test --test targets
         printf '\n-- proptest ran in place of libFuzzer: %s\n' "$missing"
     fi
 }

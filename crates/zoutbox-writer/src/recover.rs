@@ -1,7 +1,7 @@
 //! Opening a writer: what the one before left behind becomes a closed past, and a new epoch starts behind it.
 //!
 //! ```text
-//!   marker ─▶ writer.lock ─▶ sweep next-* ─▶ newest segment: lock, read, sync ─▶ claim the new epoch
+//!   marker ─▶ writer.lock ─▶ sweep next-* ─▶ newest segment: lock, sync, read ─▶ claim the new epoch
 //!                                             │
 //!                sound frames, past damage ───┤ end = behind the last sound frame
 //!                header unreadable ───────────┘ end = the whole file; sequences skipped for all it could hold
