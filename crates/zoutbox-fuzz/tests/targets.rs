@@ -193,6 +193,37 @@ mod tests {
         on_everything(Target::Config);
     }
 
+    /// What takes the most memory for its length, longer than a fuzzer makes it.
+    #[test]
+    fn files_that_are_all_structure_stay_within_the_bound() {
+        const LENGTH: usize = 40_000;
+        let _alone = alone();
+        let repeated = |part: &str| part.repeat(LENGTH / part.len());
+        let numbered = |line: &dyn Fn(usize) -> String| (0..LENGTH / 40).map(line).collect::<String>();
+        let json =
+            ["[],", "{},", "{\"\":0},", "[0],", "[[[[[[[[]]]]]]]],", "\"\",", "{\"\":{\"\":{\"\":0}}},"];
+        for part in json {
+            let list = repeated(part);
+            let list = list.trim_end_matches(',');
+            Target::Marker.check(format!("[{list}]").as_bytes());
+            Target::Marker.check(format!("{{\"waits\":[{list}],\"x\":[{list}]}}").as_bytes());
+        }
+        Target::Marker
+            .check(format!("{{{}\"x\":0}}", numbered(&|n| format!("\"{n}\":{{\"\":0}},"))).as_bytes());
+        let lists = ["1,", "[],", "{},", "{a=1},", "{a.a.a.a.a.a.a.a=1},", "{a={a={a={a=1}}}},", "'',"];
+        for part in lists {
+            Target::Config.check(format!("bind=[{}]", repeated(part)).as_bytes());
+        }
+        for part in ["\n", "=\n", "]", "[[a]]\n", "[[a]]\na=1\n", "[[a.a]]\n", "#\n", "'"] {
+            Target::Config.check(repeated(part).as_bytes());
+        }
+        for dots in [0, 1, 5, 20, 70] {
+            let dots = "a.".repeat(dots);
+            Target::Config.check(numbered(&|n| format!("{n:x}.{dots}b=1\n")).as_bytes());
+            Target::Config.check(numbered(&|n| format!("[{n:x}.{dots}b]\n")).as_bytes());
+        }
+    }
+
     #[test]
     fn the_fixtures_reach_what_the_targets_are_for() {
         use zoutbox_format::{Checkpoint, Holder, Marker, Pointer, Progress, SegmentHeader, Waits, doorbell};
