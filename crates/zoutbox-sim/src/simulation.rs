@@ -1,13 +1,14 @@
 //! One run: a storm, then calm, then an orderly restart.
 //!
 //! ```text
-//!   init ─▶ storm: turns and disasters ─▶ calm: no faults, everything must drain ─▶ the relay stops and starts: nothing comes again
+//!   init ─▶ storm: turns and disasters ─▶ calm: no faults, everything must drain ─▶ producers go on, the relay stops and starts: nothing
+//!   comes again, and everything must drain once more
 //! ```
 
 mod disasters;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ struct Simulation {
     world: World,
     slots: Vec<Slot>,
     depth: AtomicUsize,
+    /// Everybody has his turn soon: a relay that stops waits for nothing longer than some seconds.
+    brisk: AtomicBool,
 }
 
 impl Interrupt for Simulation {
@@ -113,7 +116,8 @@ impl Simulation {
         if let Some(consumer) = ConsumerActor::new(world.clone(), host) {
             place(Actor::Consumer(Box::new(consumer)), host);
         }
-        let simulation = Arc::new(Self { world, slots, depth: AtomicUsize::new(0) });
+        let simulation =
+            Arc::new(Self { world, slots, depth: AtomicUsize::new(0), brisk: AtomicBool::new(false) });
         let as_interrupt: Arc<dyn Interrupt> = simulation.clone();
         simulation.world.interrupted_by(Arc::downgrade(&as_interrupt));
         simulation
@@ -134,15 +138,20 @@ impl Simulation {
             return;
         }
         self.ticks(100);
-        self.each(|actor| {
-            if let Actor::Writer(writer) = actor {
-                writer.quiet = true;
-            }
-        });
+        self.quieten(true);
         if self.drain("everything to drain", Self::left) {
             self.world.lock().see(&Seen::Drained);
             self.restart();
         }
+    }
+
+    /// Lets producers append, or has them append nothing more.
+    fn quieten(&self, quiet: bool) {
+        self.each(|actor| {
+            if let Actor::Writer(writer) = actor {
+                writer.quiet = quiet;
+            }
+        });
     }
 
     /// Makes the share.
@@ -165,8 +174,16 @@ impl Simulation {
         made.is_ok()
     }
 
-    /// The relay stops in good order and is started again.
+    /// The relay stops in good order, in the middle of what producers append, and is started again.
     fn restart(&self) {
+        let (ticks, refused) = {
+            let mut state = self.world.lock();
+            (state.random.between(0, 100), state.random.below(4))
+        };
+        self.quieten(false);
+        self.ticks(ticks);
+        self.brisk.store(true, Ordering::Relaxed);
+        self.world.lock().refuse_checkpoints(refused);
         self.each(|actor| {
             if let Actor::Relay(relay) = actor {
                 relay.retired = true;
@@ -177,13 +194,22 @@ impl Simulation {
         if !self.drain("the relay to stop", |_| stops().then(|| "it has not".to_owned())) {
             return;
         }
-        self.world.lock().see(&Seen::Stopped);
+        {
+            let mut state = self.world.lock();
+            state.refuse_checkpoints(0);
+            state.see(&Seen::Stopped);
+        }
+        self.brisk.store(false, Ordering::Relaxed);
         self.each(|actor| {
             if let Actor::Relay(relay) = actor {
                 relay.retired = false;
             }
         });
-        self.drain("the relay to start again", Self::left);
+        self.ticks(30);
+        self.quieten(true);
+        if self.drain("the relay to start again", Self::left) {
+            self.world.lock().see(&Seen::Drained);
+        }
     }
 
     /// Whether nothing is broken yet.
@@ -274,7 +300,11 @@ impl Simulation {
                 return;
             }
             state.counts.ticks += 1;
-            let pause = if state.calm { state.random.between(0, 60_000) } else { state.pause() };
+            let pause = match (state.calm, self.brisk.load(Ordering::Relaxed)) {
+                (true, true) => state.random.between(0, 2_000),
+                (true, false) => state.random.between(0, 60_000),
+                (false, _) => state.pause(),
+            };
             state.now += Duration::from_micros(pause);
             state.thaw();
             let rate = if state.calm { 0 } else { state.knobs.disasters };

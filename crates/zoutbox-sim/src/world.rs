@@ -142,8 +142,9 @@ pub struct State {
     pub knobs: Knobs,
     /// Which guard of the world itself is taken out.
     pub broken: Broken,
-    /// No faults any more.
+    /// No faults any more, but for the next checkpoints, so many of which can't be saved.
     pub calm: bool,
+    refused_checkpoints: u64,
     /// The file server and what its clients keep.
     pub disk: DiskState,
     /// The machines.
@@ -176,6 +177,7 @@ impl World {
             knobs,
             broken,
             calm: true,
+            refused_checkpoints: 0,
             hosts,
             processes: Vec::new(),
             broker: Broker::default(),

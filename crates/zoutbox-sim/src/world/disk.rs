@@ -82,15 +82,16 @@ impl Change {
         }
     }
 
-    /// A write whose place shows what was there before in another file. Only from `from` on: what lies before it is this file's own.
-    fn as_it_was(&self, old: &[u8], from: usize) -> Option<Self> {
-        match self {
-            Self::Write(offset, data) => {
-                let from = from.max(*offset);
-                Some(Self::Write(from, old.get(from..offset + data.len())?.into()))
-            }
-            Self::Length(_) => None,
-        }
+    /// A write whose place shows what was there before in another file: of all that once was, what looks most like what should be there. Only
+    /// from `from` on: what lies before it is this file's own.
+    fn as_it_was(&self, once: &[Arc<Vec<u8>>], from: usize) -> Option<Self> {
+        let Self::Write(offset, data) = self else { return None };
+        let from = from.max(*offset);
+        let wanted = data.get(from - offset..)?;
+        let alike = |old: &&[u8]| old.iter().zip(wanted).filter(|(old, new)| old == new).count();
+        let places = once.iter().filter_map(|old| old.get(from..offset + data.len()));
+        let old = places.filter(|old| !old.is_empty() && *old != wanted).max_by_key(alike)?;
+        Some(Self::Write(from, old.into()))
     }
 
     fn overlaps(&self, other: &Self) -> bool {
@@ -152,6 +153,8 @@ pub struct DiskState {
     handles: BTreeMap<u64, Handle>,
     next_handle: u64,
     mount: Option<Mount>,
+    /// What had been written when the power was cut, and was lost with its length: blocks that others get.
+    lost: Vec<Arc<Vec<u8>>>,
     /// How many bytes fit, while that is bounded.
     pub capacity: Option<u64>,
 }
@@ -172,6 +175,7 @@ impl DiskState {
             handles: BTreeMap::new(),
             next_handle: 0,
             mount: parse(line.as_bytes()).pop(),
+            lost: Vec::new(),
             capacity: None,
         }
     }
@@ -180,6 +184,15 @@ impl DiskState {
     #[must_use]
     pub fn used(&self) -> u64 {
         self.inodes.iter().filter(|inode| inode.links > 0).map(|inode| inode.server.len() as u64).sum()
+    }
+
+    /// All that blocks can show that are given to another file: what is or was in files, and what was on its way when the power was cut.
+    fn once(&mut self) -> Vec<Arc<Vec<u8>>> {
+        let unsynced = self.inodes.iter().filter(|inode| !inode.unstable.is_empty());
+        let lost: Vec<_> = unsynced.map(|inode| Arc::clone(&inode.server)).collect();
+        let once = self.inodes.iter().map(|inode| &inode.stable).chain(&self.lost).cloned().collect();
+        self.lost.extend(lost);
+        once
     }
 
     fn count_links(&mut self) {
@@ -215,16 +228,16 @@ impl Inode {
         self.stable = Arc::clone(&self.server);
     }
 
-    /// The server's power is cut. `recycled`: what lay in the blocks before, where their new content was lost and the file's length
-    /// was not.
-    fn lose(&mut self, random: &mut Random, recycled: Option<&[u8]>) {
+    /// The server's power is cut. `once`: what can lie in the blocks, where their new content was lost and the file's length was not.
+    fn lose(&mut self, random: &mut Random, once: &[Arc<Vec<u8>>]) {
         if self.unstable.is_empty() {
             return;
         }
         let bytes = Arc::make_mut(&mut self.stable);
         let own = bytes.len();
         for (_, change) in self.unstable.drain(..) {
-            let old = recycled.filter(|_| random.chance(500)).and_then(|old| change.as_it_was(old, own));
+            let recycled = !once.is_empty() && random.chance(500);
+            let old = if recycled { change.as_it_was(once, own) } else { None };
             if let Some(torn) = old.or_else(|| change.torn(random)) {
                 torn.apply(bytes);
             }
@@ -259,12 +272,10 @@ impl State {
         for host in 0..self.hosts.len() {
             self.end_host(host);
         }
-        let donor = self.random.index(self.disk.inodes.len());
-        let donor = self.disk.inodes.get(donor).map(|inode| Arc::clone(&inode.stable));
-        let recycled = donor.as_ref().filter(|_| self.knobs.recycled_blocks).map(|old| old.as_slice());
+        let once = if self.knobs.recycled_blocks { self.disk.once() } else { Vec::new() };
         for inode in &mut self.disk.inodes {
             self.counts.harms.note_many(Harm::WriteUnsynced, inode.unstable.len());
-            inode.lose(&mut self.random, recycled);
+            inode.lose(&mut self.random, &once);
             inode.lock = None;
         }
         self.counts.harms.note_many(Harm::NameUnsynced, self.disk.journal.len());
@@ -293,7 +304,7 @@ impl State {
         for inode in &mut self.disk.inodes {
             self.counts.harms.note_many(Harm::WriteUnsynced, inode.unstable.len());
             let again: Vec<_> = inode.unstable.clone();
-            inode.lose(&mut self.random, None);
+            inode.lose(&mut self.random, &[]);
             let (hosts, gone) = (self.hosts.len(), usize::MAX);
             inode.dirty.splice(..0, again.into_iter().filter(|(host, _)| *host < hosts && *host != gone));
         }

@@ -4,10 +4,11 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use zoutbox_format::layout::Layout;
 use zoutbox_storage::{Operation, StorageError};
 
 use super::harm::Harm;
-use super::{State, World};
+use super::{ROOT, State, World};
 
 /// An error of a call, as the kernel would give it.
 pub(super) fn failed(operation: Operation, path: &Path, error: io::ErrorKind) -> StorageError {
@@ -52,7 +53,7 @@ impl World {
         if !state.is_alive(process) {
             return Err(gone());
         }
-        let fate = state.draw(operation);
+        let fate = state.draw(operation, path);
         if state.trace.is_wanted() {
             let name = state.processes.get(process).map(|process| process.name.clone()).unwrap_or_default();
             let outcome = match fate {
@@ -81,6 +82,11 @@ impl World {
 }
 
 impl State {
+    /// That many of the next checkpoints can't be saved.
+    pub fn refuse_checkpoints(&mut self, many: u64) {
+        self.refused_checkpoints = many;
+    }
+
     /// Whether the process lives to make this call.
     fn goes_on(&mut self, number: usize) -> bool {
         let Some(process) = self.processes.get_mut(number).filter(|process| process.alive) else {
@@ -94,9 +100,17 @@ impl State {
         !dies
     }
 
-    fn draw(&mut self, operation: Operation) -> Fate {
+    fn draw(&mut self, operation: Operation, path: &Path) -> Fate {
         use Operation as Op;
         use io::ErrorKind as Kind;
+        if self.refused_checkpoints > 0
+            && operation == Op::Create
+            && path.starts_with(Layout::new(ROOT).checkpoints())
+        {
+            self.refused_checkpoints -= 1;
+            self.counts.harms.note(Harm::WriteFails);
+            return Fate::Fails(Kind::Other);
+        }
         if self.calm || self.random.below(1_000_000) >= self.knobs.disk_faults {
             return Fate::Works;
         }
