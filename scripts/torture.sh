@@ -22,7 +22,7 @@ source scripts/mutate.sh
 
 # What each mutant breaks, and whose kills show it.
 readonly of_writers=(commit-without-sync segment-name-without-sync recovery-without-sync no-poisoning)
-readonly of_relays=(reclaim-before-checkpoint checkpoint-not-synced checkpoint-name-not-synced stop-without-checkpoint)
+readonly of_relays=(reclaim-before-checkpoint checkpoint-not-synced checkpoint-name-not-synced stop-without-saving)
 readonly build=(-p zoutbox-torture -p zoutbox-relay --bins --example take_queue)
 readonly build_writer=(-p zoutbox-torture --bins)
 

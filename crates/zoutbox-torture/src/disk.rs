@@ -389,6 +389,16 @@ impl Disk {
         Ok(())
     }
 
+    /// Makes everything durable that there is.
+    pub fn sync_all(&mut self) {
+        for file in self.files.values_mut() {
+            file.durable = Arc::clone(&file.visible);
+            file.unsynced.clear();
+        }
+        self.journal.clear();
+        self.stable = self.tree.clone();
+    }
+
     /// A sync that could not write everything: some of it got there, the rest is dropped from the cache, and the next sync succeeds.
     pub fn lose_unsynced(&mut self, number: Ino, random: &mut Random) {
         if let Some(file) = self.files.get_mut(&number) {

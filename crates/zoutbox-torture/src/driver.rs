@@ -98,8 +98,8 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn grounds(stage: &Stage, relay: bool) -> Result<Grounds> {
-    let mut grounds = Grounds::new(stage)?;
+fn grounds(stage: &Stage, relay: bool, guarded: bool) -> Result<Grounds> {
+    let mut grounds = Grounds::new(stage, guarded)?;
     if relay {
         grounds.relay = Some(Ground::new(stage, &grounds, Queues::start()?)?);
     }
@@ -108,7 +108,7 @@ fn grounds(stage: &Stage, relay: bool) -> Result<Grounds> {
 
 fn replay(plan: &Plan, times: u64) -> Result<bool> {
     let stage = Stage::new()?;
-    let grounds = grounds(&stage, plan.who == Who::Relay)?;
+    let grounds = grounds(&stage, plan.who == Who::Relay, true)?;
     for time in 1..=times {
         let outcome = stage.play(plan, &grounds)?;
         if let Some(what) = outcome.broken {
@@ -182,7 +182,7 @@ struct Progress<'a> {
 fn torture(options: &Options) -> Result<bool> {
     let stage = Stage::new()?;
     let relays = options.victim != Victims::Writer;
-    let grounds = grounds(&stage, relays)?;
+    let grounds = grounds(&stage, relays, !options.until_caught)?;
     let writers = if options.victim == Victims::Relay { &[][..] } else { &Scenario::ALL };
     let dry = |who: Who| -> Result<(Who, Vec<Kind>)> {
         let requests = stage.dry_run(who, &grounds)?;

@@ -134,16 +134,18 @@ pub(crate) struct Grounds {
 }
 
 impl Grounds {
-    /// Makes the share.
-    pub(crate) fn new(stage: &Stage) -> Result<Self> {
+    /// Makes the share, which must be durable then; where a guard is taken out, it is made so: that it is not tells nothing of what is killed
+    /// later.
+    pub(crate) fn new(stage: &Stage, guarded: bool) -> Result<Self> {
         stage.mount.lay(Disk::new());
         zoutbox_storage::Share::init(&zoutbox_storage::System::real(), stage.root())?;
-        let share = stage.mount.disk();
+        let mut share = stage.mount.disk();
         anyhow::ensure!(
-            share.at_risk() == (0, 0),
+            share.at_risk() == (0, 0) || !guarded,
             "a share that was made is not durable: {:?}",
             share.at_risk()
         );
+        share.sync_all();
         Ok(Self { share, relay: None })
     }
 }

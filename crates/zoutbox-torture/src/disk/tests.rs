@@ -44,6 +44,18 @@ fn what_was_synced_with_its_name_survives_every_power_cut() {
 }
 
 #[test]
+fn nothing_is_at_risk_once_everything_is_synced() {
+    let mut disk = Disk::new();
+    let file = disk.create(ROOT, name("a"), OWNED).unwrap().number;
+    disk.write(file, 0, b"content").unwrap();
+    assert_eq!(disk.at_risk(), (1, 1));
+    disk.sync_all();
+    assert_eq!(disk.at_risk(), (0, 0));
+    let left: BTreeSet<_> = cuts(&disk).map(|left| content(&left, ROOT, "a")).collect();
+    assert_eq!(left, BTreeSet::from([Some(b"content".to_vec())]));
+}
+
+#[test]
 fn a_synced_file_without_a_synced_name_can_be_gone_and_is_never_half() {
     let mut disk = Disk::new();
     let file = disk.create(ROOT, name("a"), OWNED).unwrap().number;

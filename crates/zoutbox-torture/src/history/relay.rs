@@ -34,7 +34,10 @@ use crate::victim::Scenario;
 
 /// For an undisturbed relay to publish and remove everything. It looks for what it can remove once a second.
 const PATIENCE: Duration = Duration::from_mins(1);
-const POLL: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(2);
+/// Of a relay that is stopped in the middle of its work: it changes something some 13 times in all.
+const EARLY_CHANGES: usize = 10;
+const EARLY: Duration = Duration::from_millis(500);
 /// For what broke off before its time.
 const LONG: Duration = Duration::from_secs(3);
 
@@ -190,7 +193,39 @@ impl Stage {
             self.crash(kill, &watched, &mut random, outcome);
             self.compare_queue(queue, ground, &mut arrived, kill.crash == Crash::Power)?;
         }
+        self.stop_early(queue, ground, &mut arrived, 1 + random.index(EARLY_CHANGES), outcome)?;
         self.drain(queue, ground, &mut arrived, outcome)
+    }
+
+    /// A relay is stopped in good order in the middle of its work: what it published is confirmed, and its checkpoint says so.
+    fn stop_early(
+        &self,
+        queue: &str,
+        ground: &Ground,
+        arrived: &mut Arrived,
+        changes: usize,
+        outcome: &mut Outcome,
+    ) -> Result<()> {
+        outcome.trace.push(format!("relay, stopped after {changes} changes"));
+        let (messages, checkpoint) = (arrived.messages, arrived.checkpoint);
+        let begun = Instant::now();
+        let (ended, watched) = self.run_relay(ground, queue, &[], orders(None, 0), |_| {
+            // The first change is the lease's: before it takes that it may not listen to signals yet. It may have little left to do.
+            let asked = self.mount.asked(Kind::changes);
+            Ok(asked >= changes || (asked > 0 && begun.elapsed() > EARLY) || begun.elapsed() > PATIENCE)
+        })?;
+        self.note(outcome, &watched);
+        outcome.trace.extend(ended.errors.lines().map(|line| format!("    ! {line}")));
+        self.compare_queue(queue, ground, arrived, false)?;
+        let (published, saved) = (arrived.messages - messages, arrived.checkpoint.checked_sub(checkpoint));
+        if !ended.status.success() || saved != Some(published) {
+            let (status, now) = (ended.status, arrived.checkpoint);
+            broken!(
+                "an orderly stop ended with {status} and {published} published; the checkpoint went from {checkpoint} to {now}:\n{}",
+                ended.errors
+            );
+        }
+        Ok(())
     }
 
     /// An undisturbed relay finishes the work, and the next one finds none.
