@@ -184,18 +184,12 @@ fn torture(options: &Options) -> Result<bool> {
     let relays = options.victim != Victims::Writer;
     let grounds = grounds(&stage, relays, !options.until_caught)?;
     let writers = if options.victim == Victims::Relay { &[][..] } else { &Scenario::ALL };
-    let dry = |who: Who| -> Result<(Who, Vec<Kind>)> {
-        let requests = stage.dry_run(who, &grounds)?;
-        let changes = requests.iter().filter(|kind| kind.changes()).count();
-        println!(
-            "{who}: {} requests when nothing disturbs it, {changes} of them change something",
-            requests.len()
-        );
-        Ok((who, requests))
-    };
-    let of_writers: BTreeMap<_, _> =
-        writers.iter().map(|scenario| dry(Who::Writer(*scenario))).collect::<Result<_>>()?;
-    let of_relays: BTreeMap<_, _> = relays.then(|| dry(Who::Relay)).transpose()?.into_iter().collect();
+    let mut runs = BTreeMap::new();
+    for who in writers.iter().copied().map(Who::Writer).chain(relays.then_some(Who::Relay)) {
+        let Some(requests) = undisturbed(&stage, who, &grounds, options)? else { return Ok(false) };
+        runs.insert(who, requests);
+    }
+    let (of_relays, of_writers) = runs.into_iter().partition(|(who, _)| *who == Who::Relay);
     drop(stage);
     let relay_kills = match options.victim {
         Victims::Writer => 0,
@@ -236,6 +230,28 @@ fn torture(options: &Options) -> Result<bool> {
         }
     });
     progress.end()
+}
+
+/// What one asks of the share when nothing disturbs it; `None` if it breaks a promise even so.
+fn undisturbed(stage: &Stage, who: Who, grounds: &Grounds, options: &Options) -> Result<Option<Vec<Kind>>> {
+    match stage.dry_run(who, grounds)? {
+        Ok(requests) => {
+            let changes = requests.iter().filter(|kind| kind.changes()).count();
+            let all = requests.len();
+            println!("{who}: {all} requests when nothing disturbs it, {changes} of them change something");
+            Ok(Some(requests))
+        }
+        Err(what) => {
+            if options.until_caught {
+                println!(
+                    "caught after 0 kills by {who}, undisturbed: {}",
+                    what.lines().next().unwrap_or_default()
+                );
+            }
+            println!("{who}: BROKEN, undisturbed: {what}");
+            Ok(None)
+        }
+    }
 }
 
 fn cores(options: &Options) -> usize {

@@ -95,12 +95,13 @@ impl Stage {
         }
     }
 
-    /// What a writer's scenario asks of the share when nothing disturbs it.
-    pub(crate) fn dry_run(&self, who: Who, grounds: &Grounds) -> Result<Vec<Kind>> {
+    /// What a victim asks of the share when nothing disturbs it; or the promise that it breaks even so.
+    pub(crate) fn dry_run(&self, who: Who, grounds: &Grounds) -> Result<Result<Vec<Kind>, String>> {
         let plan = Plan { who, kills: Vec::new(), seed: 0 };
-        let outcome = self.play(&plan, grounds)?;
-        anyhow::ensure!(outcome.broken.is_none(), "{who}, undisturbed: {:?}", outcome.broken);
-        self.whole_run(who, grounds)
+        match self.play(&plan, grounds)?.broken {
+            Some(what) => Ok(Err(what)),
+            None => self.whole_run(who, grounds).map(Ok),
+        }
     }
 
     /// What happens between the end of a victim and the start of the next.

@@ -122,6 +122,17 @@ impl Consumer {
         ids
     }
 
+    /// The ids that one gets who takes only the record that follows the last one taken, and drops all else.
+    pub(crate) fn taken_in_order<'a>(&self, writer: &str, appended: &'a [String]) -> &'a [String] {
+        let mut taken = 0;
+        for id in self.of(writer) {
+            if appended.get(taken) == Some(&id) {
+                taken += 1;
+            }
+        }
+        &appended[..taken]
+    }
+
     fn first_seen_redelivered(&self) -> HashSet<String> {
         let (mut seen, mut misplaced) = (HashSet::new(), HashSet::new());
         for delivery in self.came.lock().unwrap().iter() {
