@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that has to hold before a change goes in. People and CI run the same command.
 #
-#   scripts/test.sh            all parts but current and bench
+#   scripts/test.sh            all parts but bench
 #   scripts/test.sh PART...    these parts alone, in this order
 #   scripts/test.sh --help     the parts
 #
@@ -20,9 +20,9 @@
 set -euo pipefail
 exec </dev/null
 
-readonly default_parts=(format scripts lint deny docs unit integration doctests sim fuzz torture demo lab)
-# Those behind them take minutes to build or to run; they are for whoever asks for them.
-readonly all_parts=("${default_parts[@]}" current bench)
+readonly default_parts=(format scripts lint deny docs unit integration current doctests sim fuzz torture demo lab)
+# The benchmarks' peers take minutes to build; they are for whoever asks for them.
+readonly all_parts=("${default_parts[@]}" bench)
 
 declare -A about=(
     [format]="cargo fmt, nothing to change"
