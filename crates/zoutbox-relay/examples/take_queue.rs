@@ -57,7 +57,13 @@ fn is_missing(error: &lapin::Error) -> bool {
 async fn remove(connection: &Connection, queue: &str, exchange: &str) -> Result<(), String> {
     let said = |error: lapin::Error| error.to_string();
     let channel = connection.create_channel().await.map_err(said)?;
-    channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.map_err(said)?;
+    match channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await {
+        Ok(_) => close(&channel).await,
+        // Whoever declared it was killed in the middle of that; the channel is closed by now.
+        Err(error) if is_missing(&error) => {}
+        Err(error) => return Err(said(error)),
+    }
+    let channel = connection.create_channel().await.map_err(said)?;
     channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await.map_err(said)?;
     close(&channel).await;
     Ok(())

@@ -53,7 +53,7 @@ use report::Report;
 use slot::{Reader, Slot};
 use source::ReadOrder;
 pub use stepped::SteppedEngine;
-use waits::{Broker, Wait};
+use waits::{Broker, Silence, Wait};
 
 /// A lane's turn at the channel.
 const TURN: usize = 64;
@@ -108,6 +108,7 @@ pub struct Engine<P> {
     flooded: bool,
     channel: Channel,
     broker: Broker,
+    silence: Silence,
     renewal: Renewal,
     /// `None` where nobody asks what it waits for.
     notice: Option<Notice>,
@@ -175,6 +176,7 @@ impl<P: Publisher> Engine<P> {
             bell: None,
             channel: Channel::new(options.window),
             broker: Broker::Away { since: now },
+            silence: Silence::default(),
             renewal: Renewal::new(),
             notice: None,
             report: Report::new(now, options.report_every),
@@ -377,7 +379,8 @@ impl<P: Publisher> Engine<P> {
         let unproven =
             || Wait { writer: None, since: lease.proven(), what: "the lease is not proven".into() };
         waits.extend((!lease.is_trusted(now)).then(unproven));
-        waits.extend(self.broker.wait(self.publisher.trouble(), now));
+        let broker = self.broker.wait(self.publisher.trouble(), now);
+        waits.extend(broker.or_else(|| self.silence.wait(self.channel.in_flight(), now)));
         waits.extend(self.keeping.waits());
         waits.extend(self.slots.iter().flat_map(Slot::waits));
         waits
@@ -447,6 +450,7 @@ impl<P: Publisher> Engine<P> {
             Ok(tag) => {
                 let ours = self.channel.published((lane, item.key), item.size, records);
                 assert_eq!(tag, ours, "publisher and settlement count the same publishes");
+                self.silence.published(now);
                 self.report.published.count(records);
             }
             Err(reason) => {
@@ -478,6 +482,7 @@ impl<P: Publisher> Engine<P> {
             Event::Resolved { tag, resolution, returned } => {
                 let returned = returned.map(|returned| (self.key_of(&returned), returned.reason));
                 self.channel.resolved(tag, resolution, returned);
+                self.silence.broken(self.channel.in_flight(), self.now());
                 self.settle();
             }
             Event::Failed(error) => self.fail(error),

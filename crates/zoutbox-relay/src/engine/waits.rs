@@ -12,6 +12,9 @@ use crate::publisher::Event;
 /// A broker that is away for less is not worth telling: so is every broker while the relay starts.
 const SHORT: Duration = Duration::from_secs(1);
 
+/// A broker that confirms nothing for less is only slow.
+const SILENT: Duration = Duration::from_secs(3);
+
 /// A queue that is full all day takes some records now and then; that it does not take others is told this often.
 const TELL_NACKS_EVERY: Duration = Duration::from_mins(1);
 
@@ -75,6 +78,30 @@ impl Broker {
             Self::Blocks { since, reason } => (*since, format!("the broker blocks publishers: {reason}")),
         };
         (now.saturating_sub(since) >= SHORT).then_some(Wait { writer: None, since, what })
+    }
+}
+
+/// Since when a broker that is there has said nothing of what it was sent: so does one whose queue has no leader, if it refuses nothing.
+#[derive(Debug, Default)]
+pub(super) struct Silence {
+    since: Option<Duration>,
+}
+
+impl Silence {
+    pub(super) fn published(&mut self, now: Duration) {
+        self.since.get_or_insert(now);
+    }
+
+    /// It said something, and so much is still in flight.
+    pub(super) fn broken(&mut self, in_flight: usize, now: Duration) {
+        self.since = (in_flight > 0).then_some(now);
+    }
+
+    /// Over how many connections that lasts is no matter: what was in flight on one is published again over the next.
+    pub(super) fn wait(&self, in_flight: usize, now: Duration) -> Option<Wait> {
+        let since = self.since.filter(|since| in_flight > 0 && now.saturating_sub(*since) >= SILENT)?;
+        let what = "the broker confirms nothing that it is sent: a queue may have no leader";
+        Some(Wait { writer: None, since, what: what.into() })
     }
 }
 
@@ -165,6 +192,27 @@ mod tests {
         assert_eq!(broker.wait(None, later * 2), None);
         broker.told(&Event::Down { blame: None }, later);
         assert_eq!(broker.wait(None, later * 2), wait("the broker is not connected", later));
+    }
+
+    #[test]
+    fn a_broker_that_confirms_nothing_is_told_of_however_often_the_connection_is_another_one() {
+        let mut silence = Silence::default();
+        assert_eq!(silence.wait(0, START), None);
+        silence.published(START);
+        silence.published(START + SHORT);
+        assert_eq!(silence.wait(2, START + SHORT), None, "it is only slow");
+        let later = START + SILENT;
+        let since = |wait: Option<Wait>| wait.map(|wait| (wait.writer, wait.since));
+        assert_eq!(since(silence.wait(2, later)), Some((None, START)));
+        assert_eq!(silence.wait(0, later), None, "the connection is lost: that is told by another line");
+        silence.published(later * 2);
+        assert_eq!(since(silence.wait(1, later * 2)), Some((None, START)), "published again");
+        silence.broken(1, later * 2);
+        assert_eq!(silence.wait(1, later * 2), None);
+        assert_eq!(since(silence.wait(1, later * 3)), Some((None, later * 2)));
+        silence.broken(0, later * 3);
+        silence.published(later * 4);
+        assert_eq!(silence.wait(1, later * 4), None, "nothing was waited for in between");
     }
 
     /// A slot with one record published.
