@@ -23,6 +23,7 @@ mod results;
 mod slot;
 mod source;
 mod stepped;
+mod traffic;
 mod waits;
 
 use std::collections::{HashMap, HashSet};
@@ -32,23 +33,23 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use zoutbox_format::{RecordId, WriterId};
+use zoutbox_format::WriterId;
 use zoutbox_reader::{Hint, Watcher};
-use zoutbox_relay_core::{Input, Item, Key, LaneOptions, Output, RunOptions, Verdict};
+use zoutbox_relay_core::{Input, LaneOptions, Output, RunOptions};
 use zoutbox_storage::{Share, System};
 
 use crate::doorbell::{DoorbellOptions, Ear};
 use crate::error::RelayError;
 use crate::lease::{Lease, PROVE_EVERY};
-use crate::publisher::{Content, Event, Outgoing, Publisher, Returned, Undeliverable};
+use crate::publisher::{Content, Publisher, Undeliverable};
 use crate::remove::Retention;
 use bell::Bell;
+use channel::Channel;
 pub use channel::WindowSize;
-use channel::{Channel, LaneKey};
 use jobs::{Crew, Done, Jobs};
 use keeping::Keeping;
 use notice::Notice;
-use renewal::{Renewal, Step};
+use renewal::Renewal;
 use report::Report;
 use slot::{Reader, Slot};
 use source::ReadOrder;
@@ -352,18 +353,6 @@ impl<P: Publisher> Engine<P> {
         self.report.tick(now, &self.slots, self.channel.in_flight(), rings);
     }
 
-    /// Tries another connection, if the broker keeps refusing over this one, and it is time.
-    fn renew(&mut self, now: Duration) {
-        let works = self.stopping.is_none() && self.broker.takes();
-        let refused = self.slots.iter().filter_map(Slot::refused_since).min().filter(|_| works);
-        let step = self.renewal.step(refused, self.channel.in_flight(), now);
-        self.channel.hold(step == Step::Hold);
-        if step == Step::Renew && self.publisher.renew() {
-            self.broker.told(&Event::Down { blame: None }, now);
-            self.down(None);
-        }
-    }
-
     /// Has the lease proven, unless a checkpoint did it meanwhile.
     fn prove(&mut self, now: Duration) {
         let due = self.jobs.lease.proven() + PROVE_EVERY;
@@ -440,101 +429,6 @@ impl<P: Publisher> Engine<P> {
                 slot.halted(None, &format!("damage: {damage}"), now);
             }
             Output::Stopped => slot.stopped = true,
-        }
-    }
-
-    fn publish(&mut self, lane: usize, item: Item<Content>, now: Duration) {
-        let Some(slot) = self.slots.get_mut(lane) else { return };
-        let (share, id, records) = (self.jobs.share.id, slot.id(item.key), item.body.records());
-        match self.publisher.publish(Outgoing { share, id, content: item.body }) {
-            Ok(tag) => {
-                let ours = self.channel.published((lane, item.key), item.size, records);
-                assert_eq!(tag, ours, "publisher and settlement count the same publishes");
-                self.silence.published(now);
-                self.report.published.count(records);
-            }
-            Err(reason) => {
-                let can_die = reason.can_die();
-                slot.lane.handle(Input::Returned { key: item.key, reason, can_die }, now);
-            }
-        }
-    }
-
-    fn told(&mut self, event: Event) {
-        self.broker.told(&event, self.now());
-        match event {
-            Event::Up => {
-                self.renewal.up(self.now());
-                self.channel.up();
-            }
-            Event::Down { blame } => {
-                self.renewal.lost();
-                self.down(blame);
-            }
-            Event::Blocked(reason) => {
-                tracing::warn!("the broker blocks publishers ({reason}): waiting");
-                self.channel.set_blocked(true);
-            }
-            Event::Unblocked => {
-                tracing::info!("the broker takes records again");
-                self.channel.set_blocked(false);
-            }
-            Event::Resolved { tag, resolution, returned } => {
-                let returned = returned.map(|returned| (self.key_of(&returned), returned.reason));
-                self.channel.resolved(tag, resolution, returned);
-                self.silence.broken(self.channel.in_flight(), self.now());
-                self.settle();
-            }
-            Event::Failed(error) => self.fail(error),
-        }
-    }
-
-    /// Which record a return is about. One that is none of ours still tells that returns and confirms were mixed up.
-    fn key_of(&self, returned: &Returned) -> LaneKey {
-        let id = returned.id.parse::<RecordId>().ok();
-        let lane = id.as_ref().and_then(|id| self.by_writer.get(&id.writer)).copied();
-        match (id, lane) {
-            (Some(id), Some(lane)) => (lane, Key { epoch: id.epoch, sequence: id.sequence }),
-            _ => (
-                usize::MAX,
-                Key { epoch: zoutbox_format::Epoch::FIRST, sequence: zoutbox_format::Sequence::FIRST },
-            ),
-        }
-    }
-
-    fn settle(&mut self) {
-        let now = self.now();
-        while let Some((outcome, records)) = self.channel.poll() {
-            let (lane, key) = outcome.key;
-            let Some(slot) = self.slots.get_mut(lane) else { continue };
-            let input = match outcome.verdict {
-                Verdict::Settled => {
-                    self.report.confirmed.count(records);
-                    Input::Settled(key)
-                }
-                Verdict::Nacked => {
-                    slot.nacked(key, now);
-                    Input::Nacked(key)
-                }
-                Verdict::Returned(reason) => {
-                    let can_die = reason.can_die();
-                    Input::Returned { key, reason, can_die }
-                }
-            };
-            slot.lane.handle(input, now);
-        }
-    }
-
-    fn down(&mut self, blame: Option<Undeliverable>) {
-        let now = self.now();
-        if let Some(((lane, key), reason)) = self.channel.down(blame)
-            && let Some(slot) = self.slots.get_mut(lane)
-        {
-            let can_die = reason.can_die();
-            slot.lane.handle(Input::Returned { key, reason, can_die }, now);
-        }
-        for slot in &mut self.slots {
-            slot.lane.handle(Input::Lost, now);
         }
     }
 
