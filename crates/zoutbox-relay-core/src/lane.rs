@@ -82,6 +82,8 @@ pub struct Lane<B, R> {
     said: Vec<Output<B, R>>,
     /// What an operator was told last, so that trying again does not repeat it.
     told: Option<Key>,
+    /// Everything in front of it was settled when it was returned last.
+    told_is_first: bool,
     told_damage: bool,
 }
 
@@ -115,6 +117,7 @@ impl<B: Clone, R> Lane<B, R> {
             checkpoint: Checkpointing { durable: checkpoint, ..Checkpointing::default() },
             said: Vec::new(),
             told: None,
+            told_is_first: false,
             told_damage: false,
         }
     }
@@ -160,6 +163,16 @@ impl<B: Clone, R> Lane<B, R> {
     #[must_use]
     pub fn is_halted(&self) -> bool {
         self.told.is_some() || self.told_damage
+    }
+
+    /// Whether the lane waits for damage or for such a record, and everything in front of that is settled.
+    #[must_use]
+    pub fn is_held_up(&self) -> bool {
+        // Else there is something to try again, in front of it or behind.
+        let by_damage =
+            self.told_damage && matches!(self.reading, Reading::Damaged { .. }) && self.flow == Flow::Flowing;
+        let by_record = self.told.is_some() && self.told_is_first;
+        self.window.is_empty() && (by_damage || by_record)
     }
 
     /// The record that the lane waits for because it can't be delivered.
@@ -291,7 +304,11 @@ impl<B: Clone, R> Lane<B, R> {
         let drains = matches!(self.flow, Flow::Draining { .. });
         if self.told != Some(key) && !(drains && self.told.is_some_and(|told| told < key)) {
             self.told = Some(key);
+            self.told_is_first = false;
             self.said.push(Output::Halted { key, reason });
+        }
+        if self.told == Some(key) {
+            self.told_is_first = self.window.is_first(key);
         }
         self.drain(self.options.retry);
     }
@@ -309,22 +326,27 @@ impl<B: Clone, R> Lane<B, R> {
         match self.flow {
             Flow::Flowing => self.restart(now),
             Flow::Draining { pause } => {
-                self.window.clear();
+                self.forget();
                 self.flow = Flow::Pausing { until: now + pause };
             }
             Flow::Pausing { .. } => {}
         }
     }
 
+    /// Drops what is held: it will be read again, so no dead letter is made of it before it is returned again.
+    fn forget(&mut self) {
+        self.window.clear();
+        self.said.retain(|output| !matches!(output, Output::DeadLetter { .. }));
+    }
+
     /// Goes back to the watermark.
     fn restart(&mut self, now: Duration) {
-        self.window.clear();
+        self.forget();
         self.generation += 1;
         self.rewind = true;
         self.held_back = false;
         self.reading = Reading::Due(now);
-        let told_by_damage = |output: &Output<B, R>| matches!(output, Output::Quarantine);
-        self.said.retain(|output| !told_by_damage(output) && !matches!(output, Output::DeadLetter { .. }));
+        self.said.retain(|output| !matches!(output, Output::Quarantine));
     }
 
     /// Moves the watermark over what is settled without a gap.

@@ -87,6 +87,11 @@ impl<B: Clone> Window<B> {
         self.slots.is_empty()
     }
 
+    /// Whether everything in front of it is settled.
+    pub(crate) fn is_first(&self, key: Key) -> bool {
+        self.slots.iter().find(|slot| slot.state != State::Settled).is_some_and(|slot| slot.item.key == key)
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -261,7 +261,10 @@ impl<P: Publisher> Engine<P> {
     }
 
     fn fail(&mut self, error: RelayError) {
-        self.failure.get_or_insert(error);
+        // A relay that is not the active one any more leaves the share alone, whatever else went wrong before.
+        if self.failure.is_none() || matches!(error, RelayError::Fenced { .. }) {
+            self.failure = Some(error);
+        }
         self.down(None);
         self.stop();
     }
@@ -321,9 +324,8 @@ impl<P: Publisher> Engine<P> {
     }
 
     fn is_done(&self) -> bool {
-        // What was read in front of the place where a lane waits goes out first.
-        let waits = |slot: &Slot| slot.lane.is_halted() && slot.lane.held() == 0;
-        let done = |slot: &Slot| slot.lane.is_caught_up() || waits(slot);
+        // What is in front of the place where a lane waits goes out first.
+        let done = |slot: &Slot| slot.lane.is_caught_up() || slot.lane.is_held_up();
         self.discovered && self.slots.iter().all(done)
     }
 
@@ -472,3 +474,6 @@ fn hint_writer(hint: Hint) -> Option<WriterId> {
         Hint::Anything => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

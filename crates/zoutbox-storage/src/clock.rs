@@ -1,8 +1,11 @@
-//! Time and randomness. Time of day is for people and record stamps; waiting and ageing go by the monotonic clock.
+//! Time and randomness. Time of day is for people and record stamps; waiting and ageing go by the monotonic clock, which goes on while the machine is
+//! suspended (`CLOCK_BOOTTIME` of `clock_gettime(2)`): leases do, too.
 
 use std::fmt::Debug;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::error::{Operation, StorageError};
 
@@ -11,7 +14,7 @@ pub trait Clock: Debug + Send + Sync {
     /// Milliseconds since 1970-01-01 UTC. May jump either way; nothing is ordered by it.
     fn now_ms(&self) -> u64;
 
-    /// Time since some fixed moment; never goes back.
+    /// Time since some fixed moment; never goes back, and never stands still, not even while the machine is suspended.
     fn monotonic(&self) -> Duration;
 
     /// Blocks the calling thread.
@@ -30,14 +33,19 @@ pub trait Entropy: Debug + Send + Sync {
 /// The machine's clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct RealClock {
-    start: Instant,
+    start: Duration,
 }
 
 impl Default for RealClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     fn default() -> Self {
-        Self { start: Instant::now() }
+        Self { start: since_boot() }
     }
+}
+
+fn since_boot() -> Duration {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Boottime);
+    let (seconds, nanoseconds) = (u64::try_from(tv_sec), u32::try_from(tv_nsec));
+    Duration::new(seconds.unwrap_or_default(), nanoseconds.unwrap_or_default())
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
@@ -48,7 +56,7 @@ impl Clock for RealClock {
     }
 
     fn monotonic(&self) -> Duration {
-        self.start.elapsed()
+        since_boot().saturating_sub(self.start)
     }
 
     fn sleep(&self, duration: Duration) {

@@ -194,6 +194,68 @@ fn a_returned_record_halts_the_lane_until_it_is_routable() {
 }
 
 #[test]
+fn a_lane_is_held_up_by_a_record_only_once_everything_in_front_of_it_is_settled() {
+    let mut lane = lane(LaneOptions::default());
+    feed(&mut lane, 1..=3, NOW);
+    lane.handle(Input::Nacked(key(1)), NOW);
+    lane.handle(returned(2), NOW);
+    lane.handle(Input::Nacked(key(3)), NOW);
+    outputs(&mut lane, NOW);
+    assert_eq!(
+        (lane.held(), lane.is_halted(), lane.is_held_up()),
+        (0, true, false),
+        "1 is to be tried again"
+    );
+
+    assert_eq!(feed(&mut lane, 1..=3, LATER), [1]);
+    settle(&mut lane, [1], LATER);
+    assert_eq!(published(&outputs(&mut lane, LATER)), [2, 3]);
+    lane.handle(returned(2), LATER);
+    settle(&mut lane, [3], LATER);
+    outputs(&mut lane, LATER);
+    assert!(lane.is_held_up());
+    assert_eq!(feed(&mut lane, 2..=3, MUCH_LATER), [2]);
+    assert!(!lane.is_held_up(), "it may be taken this time");
+}
+
+#[test]
+fn a_lane_is_held_up_by_damage_only_once_everything_in_front_of_it_is_settled() {
+    let mut lane = lane(LaneOptions::default());
+    let damaged = |lane: &mut TestLane, now| {
+        let (generation, _) = generation(&outputs(lane, now));
+        lane.handle(Input::Read { generation, items: items(1..=2), end: ReadEnd::Damaged }, now);
+        published(&outputs(lane, now))
+    };
+    assert_eq!(damaged(&mut lane, NOW), [1, 2]);
+    assert!(!lane.is_held_up());
+    lane.handle(Input::Lost, NOW);
+    assert_eq!((lane.held(), lane.is_halted(), lane.is_held_up()), (0, true, false), "they are read again");
+    assert_eq!(damaged(&mut lane, NOW), [1, 2]);
+    lane.handle(Input::Nacked(key(1)), NOW);
+    settle(&mut lane, [2], NOW);
+    outputs(&mut lane, NOW);
+    assert_eq!((lane.held(), lane.is_held_up()), (0, false), "1 is to be tried again");
+    assert_eq!(damaged(&mut lane, LATER), [1]);
+    settle(&mut lane, [1], LATER);
+    assert_eq!(published(&outputs(&mut lane, LATER)), [2]);
+    settle(&mut lane, [2], LATER);
+    outputs(&mut lane, LATER);
+    assert!(lane.is_held_up());
+}
+
+#[test]
+fn no_dead_letter_is_made_of_a_record_that_will_be_published_again() {
+    let options = LaneOptions { on_undeliverable: OnUndeliverable::DeadLetter, ..LaneOptions::default() };
+    let mut lane = lane(options);
+    feed(&mut lane, 1..=3, NOW);
+    lane.handle(Input::Nacked(key(1)), NOW);
+    lane.handle(returned(2), NOW);
+    lane.handle(Input::Lost, NOW);
+    let outputs = outputs(&mut lane, NOW);
+    assert!(!outputs.iter().any(|output| matches!(output, Output::DeadLetter { .. })), "{outputs:?}");
+}
+
+#[test]
 fn the_watermark_passes_a_returned_record_only_once_its_dead_letter_is_durable() {
     let options = LaneOptions { on_undeliverable: OnUndeliverable::DeadLetter, ..LaneOptions::default() };
     let mut lane = lane(options);

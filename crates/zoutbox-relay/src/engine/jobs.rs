@@ -67,6 +67,8 @@ pub(super) struct Jobs {
     others: Arc<Semaphore>,
     removals: Arc<Semaphore>,
     sweeps: Arc<Semaphore>,
+    /// Of its own: without a proof every lane stops, so it waits for no other call.
+    proofs: Arc<Semaphore>,
     done: mpsc::UnboundedSender<Done>,
 }
 
@@ -109,10 +111,23 @@ impl Jobs {
         crew: Crew,
     ) -> (Self, mpsc::UnboundedReceiver<Done>) {
         let (done, receiver) = mpsc::unbounded_channel();
-        let permits = [READS, OTHERS, REMOVALS, 1].map(|permits| Arc::new(Semaphore::new(permits)));
-        let [reads, others, removals, sweeps] = permits;
+        let permits = [READS, OTHERS, REMOVALS, 1, 1].map(|permits| Arc::new(Semaphore::new(permits)));
+        let [reads, others, removals, sweeps, proofs] = permits;
         let (ballast, calls) = (Ballast::new(&system, &share), Calls::default());
-        let jobs = Self { system, share, lease, ballast, calls, crew, reads, others, removals, sweeps, done };
+        let jobs = Self {
+            system,
+            share,
+            lease,
+            ballast,
+            calls,
+            crew,
+            reads,
+            others,
+            removals,
+            sweeps,
+            proofs,
+            done,
+        };
         (jobs, receiver)
     }
 
@@ -260,7 +275,7 @@ impl Jobs {
 
     pub(super) fn prove(&self) {
         let (lease, ballast) = (Arc::clone(&self.lease), self.ballast.clone());
-        self.run(&self.others, None, "proving the lease".to_owned(), move |_, _| {
+        self.run(&self.proofs, None, "proving the lease".to_owned(), move |_, _| {
             let result = lease.prove_in_peace();
             result.as_ref().inspect_err(|error| ballast.release_if_full(error.kind())).ok();
             Done::Proven(result)

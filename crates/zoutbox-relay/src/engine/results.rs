@@ -102,7 +102,9 @@ impl<P: Publisher> Engine<P> {
     }
 
     fn proven(&mut self, result: Result<(), RelayError>, now: Duration) {
-        self.next_proof = Some(now + if result.is_ok() { PROVE_EVERY } else { PROVE_AGAIN });
+        // It is trusted from when the proof was begun, however long that took.
+        let next = self.jobs.lease.proven() + PROVE_EVERY;
+        self.next_proof = Some(if result.is_ok() { next.max(now) } else { now + PROVE_AGAIN });
         match result {
             Ok(()) => self.report.recovered(UNPROVEN),
             Err(

@@ -14,6 +14,7 @@ use super::Engine;
 use super::channel::LaneKey;
 use super::renewal::Step;
 use super::slot::Slot;
+use super::waits::Silence;
 use crate::publisher::{Content, Event, Outgoing, Publisher, Returned, Undeliverable};
 
 impl<P: Publisher> Engine<P> {
@@ -47,9 +48,13 @@ impl<P: Publisher> Engine<P> {
     }
 
     pub(super) fn told(&mut self, event: Event) {
+        let was_away = self.broker.wait(None, self.now()).is_some();
         self.broker.told(&event, self.now());
         match event {
             Event::Up => {
+                if was_away {
+                    self.silence = Silence::default();
+                }
                 self.renewal.up(self.now());
                 self.channel.up();
             }
@@ -103,6 +108,7 @@ impl<P: Publisher> Engine<P> {
                     Input::Nacked(key)
                 }
                 Verdict::Returned(reason) => {
+                    slot.taken(key);
                     let can_die = reason.can_die();
                     Input::Returned { key, reason, can_die }
                 }

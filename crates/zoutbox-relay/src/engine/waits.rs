@@ -133,6 +133,11 @@ impl Slot {
         self.nack = Some(Nack { key, told, wait });
     }
 
+    /// Notes that the broker took a record after all, only to return it.
+    pub(super) fn taken(&mut self, key: Key) {
+        self.nack.take_if(|nack| nack.key == key);
+    }
+
     /// Since when the broker has not taken a record that it still does not take.
     pub(super) fn refused_since(&self) -> Option<Duration> {
         self.nack.as_ref().filter(|_| self.is_nacked()).map(|nack| nack.wait.since)
@@ -257,6 +262,16 @@ mod tests {
         assert_eq!(waits, [(Some(slot.writer.clone()), START)], "one wait, since the first time");
         assert_eq!(slot.refused_since(), Some(START));
         slot.lane.handle(Input::Settled(key), START);
+        assert_eq!((slot.waits().count(), slot.refused_since()), (0, None));
+    }
+
+    #[test]
+    fn a_record_that_is_returned_is_not_waited_for_as_one_that_is_not_taken() {
+        let (mut slot, key) = published();
+        slot.nacked(key, START);
+        slot.taken(Key { sequence: key.sequence.next(), ..key });
+        assert_eq!(slot.refused_since(), Some(START), "it was another one");
+        slot.taken(key);
         assert_eq!((slot.waits().count(), slot.refused_since()), (0, None));
     }
 }
