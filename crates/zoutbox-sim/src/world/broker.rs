@@ -152,7 +152,9 @@ impl Publisher for SimPublisher {
     }
 
     fn renew(&mut self) -> bool {
-        self.world.lock().disconnect(self.connection());
+        let mut state = self.world.lock();
+        state.say("network", format_args!("connection {} is given up", self.connection()));
+        state.disconnect(self.connection());
         true
     }
 
@@ -217,6 +219,10 @@ impl State {
         }
     }
 
+    fn is_queue_full(&self) -> bool {
+        !self.calm && self.knobs.queue_limit.is_some_and(|limit| self.broker.queue.len() >= limit)
+    }
+
     /// The broker takes one message in. False if there is none.
     fn take_in(&mut self, number: usize) -> bool {
         let Some(connection) = self.broker.connections.get_mut(number) else { return false };
@@ -231,6 +237,11 @@ impl State {
                 connection.frames.push_back(Frame::Return { id: stored.id.to_string() });
             }
             Resolution::Confirmed
+        } else if self.is_queue_full() {
+            self.counts.harms.note(Harm::QueueFull);
+            self.say("broker", format_args!("nacks {}: the queue is full", stored.id));
+            self.see(&refused);
+            Resolution::Nacked
         } else if !self.calm && self.random.chance(self.knobs.nacks) {
             self.counts.harms.note(Harm::Nacked);
             self.say("broker", format_args!("nacks {}", stored.id));

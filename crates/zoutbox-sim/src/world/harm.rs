@@ -31,11 +31,12 @@ pub enum Harm {
     Blocked,
     Away,
     Nacked,
+    QueueFull,
     Returned,
     AckLost,
 }
 
-const KINDS: usize = 27;
+const KINDS: usize = 28;
 
 const fn row(hits: Hits, fault: &'static str, how: &'static str) -> Fault {
     Fault::new("sim", hits, fault, how)
@@ -177,6 +178,11 @@ impl Harm {
             row(Hits::Broker, "it can't be reached", "connections break, and no other comes up"),
         ),
         (Self::Nacked, "nacks", row(Hits::Broker, "it nacks a message", "and has it all the same, or not")),
+        (
+            Self::QueueFull,
+            "nacks of a full queue",
+            row(Hits::Broker, "its queue is full", "it nacks all that comes, until a consumer made room"),
+        ),
         (
             Self::Returned,
             "returns",
