@@ -23,14 +23,14 @@ struct Arguments {
     amqp: String,
 }
 
-async fn take(connection: &Connection, queue: &str, out: &mut impl Write) -> Result<(), String> {
-    let said = |error: lapin::Error| error.to_string();
-    // A channel of its own: asking for a queue that is not there closes it.
+/// False if there is no such queue: then the broker has closed the channel.
+async fn take(connection: &Connection, queue: &str, out: &mut impl Write) -> Result<bool, String> {
+    let said = |error: lapin::Error| format!("take {queue}: {error}");
     let channel = connection.create_channel().await.map_err(said)?;
     let asked = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     match channel.queue_declare(queue.into(), asked, FieldTable::default()).await {
         Ok(_) => {}
-        Err(error) if is_missing(&error) => return Ok(()),
+        Err(error) if is_missing(&error) => return Ok(false),
         Err(error) => return Err(said(error)),
     }
     let options = BasicGetOptions { no_ack: true };
@@ -39,14 +39,28 @@ async fn take(connection: &Connection, queue: &str, out: &mut impl Write) -> Res
             Ok(Some(message)) => message,
             Ok(None) => break,
             // Whoever declared it was killed in the middle of that.
-            Err(error) if is_missing(&error) => return Ok(()),
+            Err(error) if is_missing(&error) => return Ok(false),
             Err(error) => return Err(said(error)),
         };
         let id = message.properties.message_id().as_ref().map_or("", |id| id.as_str());
         writeln!(out, "{id}\t{}", STANDARD.encode(&message.data)).map_err(|error| error.to_string())?;
     }
     close(&channel).await;
-    Ok(())
+    Ok(true)
+}
+
+/// As [`take`]: false if there is no such queue any more.
+async fn remove(connection: &Connection, queue: &str, exchange: &str) -> Result<bool, String> {
+    let said = |error: lapin::Error| format!("drop {queue}: {error}");
+    let channel = connection.create_channel().await.map_err(said)?;
+    channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await.map_err(said)?;
+    match channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await {
+        Ok(_) => {}
+        Err(error) if is_missing(&error) => return Ok(false),
+        Err(error) => return Err(said(error)),
+    }
+    close(&channel).await;
+    Ok(true)
 }
 
 /// Whether there is no such queue.
@@ -54,39 +68,30 @@ fn is_missing(error: &lapin::Error) -> bool {
     error.to_string().contains("NOT_FOUND")
 }
 
-async fn remove(connection: &Connection, queue: &str, exchange: &str) -> Result<(), String> {
-    let said = |error: lapin::Error| error.to_string();
-    let channel = connection.create_channel().await.map_err(said)?;
-    match channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await {
-        Ok(_) => close(&channel).await,
-        // Whoever declared it was killed in the middle of that; the channel is closed by now.
-        Err(error) if is_missing(&error) => {}
-        Err(error) => return Err(said(error)),
-    }
-    let channel = connection.create_channel().await.map_err(said)?;
-    channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await.map_err(said)?;
-    close(&channel).await;
-    Ok(())
-}
-
 async fn close(channel: &Channel) {
     // It is not used again, whatever becomes of it.
     drop(channel.close(200, "done".into()).await);
 }
 
+async fn connect(url: &str) -> Result<Connection, String> {
+    Connection::connect(url, ConnectionProperties::default()).await.map_err(|error| error.to_string())
+}
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn main() -> Result<(), String> {
     let arguments = Arguments::parse();
-    let connection = Connection::connect(&arguments.amqp, ConnectionProperties::default())
-        .await
-        .map_err(|error| error.to_string())?;
+    let mut connection = connect(&arguments.amqp).await?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for line in std::io::stdin().lock().lines() {
         let line = line.map_err(|error| error.to_string())?;
-        match line.split(' ').collect::<Vec<_>>().as_slice() {
+        let found = match line.split(' ').collect::<Vec<_>>().as_slice() {
             ["take", queue] => take(&connection, queue, &mut out).await?,
             ["drop", queue, exchange] => remove(&connection, queue, exchange).await?,
             _ => return Err(format!("no such order: {line}")),
+        };
+        if !found {
+            // What the broker said of a channel that it closed can reach the next one of the same number.
+            connection = connect(&arguments.amqp).await?;
         }
         writeln!(out, ".").and_then(|()| out.flush()).map_err(|error| error.to_string())?;
     }
