@@ -345,6 +345,8 @@ impl<B: Clone, R> Lane<B, R> {
         self.generation += 1;
         self.rewind = true;
         self.held_back = false;
+        // What looks in front of this found says nothing of what is there to be read again.
+        self.idle = 0;
         self.reading = Reading::Due(now);
         self.said.retain(|output| !matches!(output, Output::Quarantine));
     }

@@ -4,11 +4,14 @@ mod altered;
 mod checkpoint;
 mod delivered;
 mod drained;
+mod finished;
 mod once;
 mod order;
 mod reclaimed;
 mod restart;
 mod unknown;
+
+use std::collections::BTreeSet;
 
 use zoutbox_format::SegmentId;
 use zoutbox_format::checkpoint::Position;
@@ -40,6 +43,8 @@ pub enum Seen<'a> {
     Removed { writer: &'a str, segment: SegmentId, only_here: &'a [Key], durable: Option<Position> },
     /// A consumer applied a record.
     Applied { writer: &'a str, key: Key, topic: &'a str, payload: &'a [u8] },
+    /// A relay ended by itself, since everything was published that was `there` when it began: what was acknowledged and not confirmed.
+    Finished { there: &'a [(String, BTreeSet<Key>)] },
     /// The relay was stopped in good order when everything was published.
     Stopped,
     /// The faults have stopped, and nothing is left to do.
@@ -62,7 +67,7 @@ impl<'a> Seen<'a> {
             | Self::Checkpoint { writer, .. }
             | Self::Removed { writer, .. }
             | Self::Applied { writer, .. } => Some(writer),
-            Self::Stopped | Self::Drained | Self::Stuck { .. } => None,
+            Self::Finished { .. } | Self::Stopped | Self::Drained | Self::Stuck { .. } => None,
         }
     }
 }
@@ -90,6 +95,7 @@ impl Checkers {
             Box::new(checkpoint::Checkpoint),
             Box::new(reclaimed::Reclaimed),
             Box::new(restart::Restart::default()),
+            Box::new(finished::Finished),
             Box::new(once::Once),
             Box::new(delivered::Delivered),
             Box::new(drained::Drained),

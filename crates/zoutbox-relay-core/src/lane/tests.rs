@@ -137,6 +137,18 @@ fn a_lane_that_waits_to_try_a_refused_record_again_is_not_caught_up() {
 }
 
 #[test]
+fn a_lane_whose_look_behind_a_rewind_failed_is_not_caught_up() {
+    let mut lane = lane(LaneOptions::default());
+    feed(&mut lane, 1..=2, NOW);
+    let (look, _) = generation(&outputs(&mut lane, LATER));
+    lane.handle(Input::Read { generation: look, items: vec![], end: ReadEnd::CaughtUp }, LATER);
+    lane.handle(Input::Lost, LATER);
+    let (again, _) = generation(&outputs(&mut lane, LATER));
+    lane.handle(Input::ReadFailed { generation: again }, LATER);
+    assert_eq!((lane.held(), lane.is_caught_up()), (0, false), "1 and 2 were never confirmed");
+}
+
+#[test]
 fn behind_a_nack_nothing_more_goes_out_until_what_is_out_is_certain() {
     let mut lane = lane(LaneOptions::default());
     let (generation, _) = generation(&outputs(&mut lane, NOW));

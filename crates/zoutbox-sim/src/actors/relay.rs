@@ -1,5 +1,6 @@
 //! A relay's process: waits for the lease, then moves the engine on, and ends when the engine does.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,9 +8,10 @@ use std::time::Duration;
 
 use zoutbox_relay::engine::{EngineOptions, SteppedEngine, WindowSize};
 use zoutbox_relay::{DoorbellOptions, Event, Lease, Retention};
-use zoutbox_relay_core::{LaneOptions, Mode, OnDamage, OnUndeliverable, Pattern, Rules, RunOptions};
+use zoutbox_relay_core::{Key, LaneOptions, Mode, OnDamage, OnUndeliverable, Pattern, Rules, RunOptions};
 use zoutbox_storage::{ErrorKind, Share, System};
 
+use crate::checkers::Seen;
 use crate::world::broker::SimPublisher;
 use crate::world::knobs::Knobs;
 use crate::world::{ROOT, World};
@@ -43,6 +45,8 @@ struct Running {
     /// Not connected again before.
     away_until: Duration,
     stopping: bool,
+    /// What must be published before it ends by itself.
+    there: Option<Vec<(String, BTreeSet<Key>)>>,
 }
 
 impl RelayActor {
@@ -138,13 +142,17 @@ impl RelayActor {
                 {
                     state.counts.recoveries += 1;
                 }
-                let options = options(&state.knobs);
+                let once = state.knobs.once && !state.calm;
+                // Where lanes halt at records that can't be delivered, it ends without them.
+                let halts = state.knobs.unroutable && !state.knobs.dead_letters;
+                let there = (once && !halts).then(|| state.ledger.outstanding());
+                let options = EngineOptions { once, ..options(&state.knobs) };
                 drop(state);
                 let publisher = SimPublisher::new(self.world.clone());
                 let engine = SteppedEngine::new(system, share, Arc::new(lease), publisher.clone(), options);
                 let (up, away_until, stopping) = (false, Duration::ZERO, false);
                 self.phase =
-                    Phase::Running(Box::new(Running { engine, publisher, up, away_until, stopping }));
+                    Phase::Running(Box::new(Running { engine, publisher, up, away_until, stopping, there }));
             }
             Ok(Err(_)) => {
                 self.rest(250);
@@ -180,7 +188,13 @@ impl RelayActor {
         running.engine.turn();
         if running.engine.is_over() {
             let ended = running.engine.end();
-            self.world.lock().say(&self.name, format_args!("ended: {ended:?}"));
+            let mut state = self.world.lock();
+            state.say(&self.name, format_args!("ended: {ended:?}"));
+            let lives = self.process.is_some_and(|process| state.is_alive(process));
+            if let Some(there) = running.there.filter(|_| ended.is_ok() && lives && !running.stopping) {
+                state.see(&Seen::Finished { there: &there });
+            }
+            drop(state);
             self.leave();
             self.rest(300);
         } else {

@@ -28,6 +28,8 @@ pub struct Knobs {
     pub disasters: u64,
     /// Of a thousand messages, how many the broker nacks.
     pub nacks: u64,
+    /// Whether relays end by themselves once all is published, while there are faults.
+    pub once: bool,
     /// How many messages fit into the queue, while there are faults: the broker nacks all others, however long that lasts.
     pub queue_limit: Option<usize>,
     /// Whether some records have a topic that is not always routed.
@@ -65,10 +67,11 @@ pub struct Knobs {
 impl Knobs {
     /// Draws them.
     pub fn draw(random: &mut Random) -> Self {
-        // Drawn apart: what was drawn before there was such a limit stays as it was, and with it the seeds that are kept.
+        // Drawn apart: all else stays as it was before there were these, and with it the seeds that are kept.
         let mut apart = random.clone();
         let queue_limit =
             apart.chance(200).then(|| apart.between(3, 60)).and_then(|l| usize::try_from(l).ok());
+        let once = apart.chance(250);
         let local = random.chance(350);
         Self {
             local,
@@ -81,6 +84,7 @@ impl Knobs {
             interrupts: if random.chance(700) { random.between(1, 60) } else { 0 },
             disasters: random.between(1, 30),
             nacks: if random.chance(400) { random.between(1, 100) } else { 0 },
+            once,
             queue_limit,
             unroutable: random.chance(300),
             dead_letters: random.chance(500),

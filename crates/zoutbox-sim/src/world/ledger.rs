@@ -86,6 +86,12 @@ impl Ledger {
         self.0.iter()
     }
 
+    /// What was acknowledged and is not confirmed, by writer.
+    #[must_use]
+    pub fn outstanding(&self) -> Vec<(String, BTreeSet<Key>)> {
+        self.0.iter().map(|(writer, of)| (writer.clone(), of.outstanding.clone())).collect()
+    }
+
     /// Which append a payload is of, by what it says.
     #[must_use]
     pub fn append_of(payload: &[u8]) -> Option<usize> {
@@ -137,7 +143,11 @@ impl Ledger {
             Seen::Applied { key, payload, .. } => {
                 writer.applied.insert(key, Self::append_of(payload).unwrap_or(usize::MAX));
             }
-            Seen::Published { .. } | Seen::Stopped | Seen::Drained | Seen::Stuck { .. } => {}
+            Seen::Published { .. }
+            | Seen::Finished { .. }
+            | Seen::Stopped
+            | Seen::Drained
+            | Seen::Stuck { .. } => {}
         }
     }
 }
