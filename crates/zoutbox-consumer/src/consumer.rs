@@ -27,7 +27,7 @@
 //! | what it leads to was removed or is damaged; it is forged, truncated, foreign | parked whole, as it came |
 //! | it is a pointer, and this consumer was given no share | the same message again, for ever, loudly: it is the configuration that is wrong, or somebody else publishes to the queue |
 //! | the share can't be read | the same message again, for ever |
-//! | the connection breaks, the broker restarts | a new connection; what was not acknowledged comes again |
+//! | the connection breaks, the broker restarts | a new connection, to the next address; what was not acknowledged comes again |
 //! | the handler panics | ends with [`ConsumerError::Thread`] |
 //!
 //! # Parking, and the order of a key
@@ -52,6 +52,7 @@ mod message;
 mod observer;
 mod options;
 mod parker;
+mod place;
 mod shell;
 mod unpark;
 mod worker;
@@ -72,8 +73,8 @@ pub use observer::{Look, Observer};
 pub use options::{ConsumerAmqp, ConsumerOptions, UnparkOptions};
 pub use unpark::unpark;
 
-use link::Place;
 use observer::Telling;
+use place::Place;
 use shell::Shell;
 use worker::Worker;
 

@@ -11,7 +11,7 @@ pub enum ConsumerError {
     /// An option can't be what it is.
     #[error("{0}")]
     Option(String),
-    /// The broker refused at the first attempt: credentials, permissions, a queue that is declared otherwise.
+    /// The broker refused at the first attempt, at all of its addresses: credentials, permissions, a queue that is declared otherwise.
     #[error("the broker at {broker} refuses: {reason}")]
     Refused {
         /// Which, without credentials.

@@ -10,92 +10,25 @@ use lapin::options::{
 };
 use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::uri::AMQPUri;
 use lapin::{
     Channel, Confirmation, Connection, ConnectionProperties, DefaultConnectionBuilder, Error, ErrorKind,
 };
 use tokio::time::timeout;
 
-use zoutbox_storage::misplaces_password;
-
-use super::ConsumerError;
 use super::message::Outgoing;
-use super::options::{ConsumerAmqp, parked_queue};
+use super::place::{Address, Failure, Place};
 
 /// Each answer of the broker may take this long.
 const ANSWER: Duration = Duration::from_secs(10);
 /// A confirm takes a sync on several nodes.
 const CONFIRM: Duration = Duration::from_secs(30);
 const CLOSE: Duration = Duration::from_secs(2);
-/// Seconds between heartbeats, unless the URL says otherwise: a peer that is gone is noticed in twice that.
-const HEARTBEAT: u16 = 10;
 const TAG: &str = "zoutbox";
-
-/// Where to connect to, and what is there.
-#[derive(Clone)]
-pub(super) struct Place {
-    /// Of a cluster, several of its nodes.
-    uris: Vec<AMQPUri>,
-    ca: Option<String>,
-    queue: ShortString,
-    parked: ShortString,
-}
-
-/// Where the broker is, without credentials.
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.uris.iter().map(address).collect::<Vec<_>>().join(", "))
-    }
-}
-
-fn address(uri: &AMQPUri) -> String {
-    let AMQPUri { scheme, authority, vhost, .. } = uri;
-    format!("{scheme}://{}:{}/{}", authority.host, authority.port, vhost.trim_start_matches('/'))
-}
-
-impl Place {
-    pub(super) fn new(amqp: &ConsumerAmqp, queue: &str) -> Result<Self, ConsumerError> {
-        let uri = |url: &str| {
-            if misplaces_password(url) {
-                return Err(ConsumerError::Option(
-                    "an '@' behind the broker's host: a password with / ? or # in it has them as %2F %3F %23"
-                        .into(),
-                ));
-            }
-            let mut uri: AMQPUri = url.trim().parse().map_err(|_| {
-                ConsumerError::Option("not a broker's URL: amqp://user@host:port/vhost, or amqps://…".into())
-            })?;
-            if let Some(password) = &amqp.password {
-                uri.authority.userinfo.password.clone_from(password);
-            }
-            uri.query.heartbeat.get_or_insert(HEARTBEAT);
-            Ok::<_, ConsumerError>(uri)
-        };
-        let uris = amqp.url.split(',').map(uri).collect::<Result<_, _>>()?;
-        let short = |text: String| {
-            let name = ShortString::try_new(text);
-            name.map_err(|error| ConsumerError::Option(format!("the queue's name with .parked: {error}")))
-        };
-        if queue.is_empty() {
-            return Err(ConsumerError::Option("the queue has no name".into()));
-        }
-        let (queue, parked) = (short(queue.to_owned())?, short(parked_queue(queue))?);
-        Ok(Self { uris, ca: amqp.ca.clone(), queue, parked })
-    }
-}
-
-/// Why there is no connection.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) reason: String,
-    /// It will not pass by itself.
-    pub(super) refused: bool,
-}
 
 pub(super) struct Link {
     connection: Connection,
     channel: Channel,
-    address: String,
+    address: Address,
     place: Place,
 }
 
@@ -103,26 +36,27 @@ pub(super) struct Link {
 pub(super) type Incoming = lapin::Consumer;
 
 impl Link {
-    /// Connects to the first address that answers, declares where things are set aside, and turns confirms on.
+    /// Connects, declares where things are set aside, and turns confirms on.
     pub(super) async fn connect(place: &Place) -> Result<Self, Failure> {
-        let mut reasons = Vec::new();
-        for uri in &place.uris {
-            match Self::connect_to(uri, place).await {
-                Err(failure) if !failure.refused && place.uris.len() > 1 => {
-                    reasons.push(format!("{}: {}", address(uri), failure.reason));
-                }
-                other => return other,
-            }
-        }
-        Err(Failure { reason: reasons.join("; "), refused: false })
+        place.ask(|address| Self::connect_to(address, place)).await
     }
 
-    async fn connect_to(uri: &AMQPUri, place: &Place) -> Result<Self, Failure> {
+    /// The same, and has messages sent.
+    pub(super) async fn consume(place: &Place, prefetch: u16) -> Result<(Self, Incoming), Failure> {
+        let asking = |address| async move {
+            let link = Self::connect_to(address, place).await?;
+            let incoming = link.consume_here(prefetch).await?;
+            Ok((link, incoming))
+        };
+        place.ask(asking).await
+    }
+
+    async fn connect_to(address: Address, place: &Place) -> Result<Self, Failure> {
         let properties = ConnectionProperties::default().with_connection_name("zoutbox-consumer".into());
         let tls = OwnedTLSConfig { identity: None, cert_chain: place.ca.clone() };
         let builder = DefaultConnectionBuilder::new()
             .map_err(|error| failure("connecting", &error))?
-            .with_uri(uri.clone())
+            .with_uri(address.uri.clone())
             .with_properties(properties)
             .with_tls_config(tls);
         let connection = step("connecting", builder.connect()).await?;
@@ -133,16 +67,15 @@ impl Link {
         let declared = channel.queue_declare(place.parked.clone(), options, arguments);
         step(&format!("declaring queue '{}'", place.parked), declared).await?;
         step("turning confirms on", channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        Ok(Self { connection, channel, address: address(uri), place: place.clone() })
+        Ok(Self { connection, channel, address, place: place.clone() })
     }
 
-    /// Where it leads to, without credentials.
-    pub(super) fn address(&self) -> &str {
+    /// Where it leads to.
+    pub(super) fn address(&self) -> &Address {
         &self.address
     }
 
-    /// Has messages sent.
-    pub(super) async fn consume(&self, prefetch: u16) -> Result<Incoming, Failure> {
+    async fn consume_here(&self, prefetch: u16) -> Result<Incoming, Failure> {
         step("setting the prefetch", self.channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
         let (queue, options) = (self.place.queue.clone(), BasicConsumeOptions::default());
         let consuming = self.channel.basic_consume(queue, TAG.into(), options, FieldTable::default());

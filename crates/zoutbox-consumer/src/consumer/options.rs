@@ -8,7 +8,7 @@ use crate::inbox::Unkeyed;
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConsumerAmqp {
     /// `amqp://` or `amqps://`, with credentials. Of a cluster, several of its nodes with commas between them (a comma in a password is
-    /// `%2C`): they are tried in that order.
+    /// `%2C`): they are asked in that order until one is of use, the one that was lost last.
     pub url: String,
     /// A password in place of the URLs'.
     pub password: Option<String>,

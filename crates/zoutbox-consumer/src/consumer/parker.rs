@@ -6,42 +6,51 @@
 
 use tokio::sync::Mutex;
 
-use super::link::{Link, Place};
+use super::link::Link;
 use super::message::Outgoing;
+use super::place::Place;
 
 /// Publishes to where things are set aside, one after the other.
-pub(super) struct Parker {
+pub(super) struct Parker(Mutex<Way>);
+
+struct Way {
     place: Place,
     /// Opened at the first need, given up at the first doubt.
-    link: Mutex<Option<Link>>,
+    link: Option<Link>,
 }
 
 impl Parker {
     pub(super) fn new(place: Place) -> Self {
-        Self { place, link: Mutex::new(None) }
+        Self(Mutex::new(Way { place, link: None }))
     }
 
     /// Returns when the broker has it for good. If not, it may have it all the same: parked twice does no harm.
     pub(super) async fn park(&self, outgoing: &Outgoing) -> Result<(), String> {
-        let mut open = self.link.lock().await;
-        let link = match open.take().filter(Link::is_up) {
-            Some(link) => link,
-            None => Link::connect(&self.place).await.map_err(|failure| failure.reason)?,
+        let mut way = self.0.lock().await;
+        let Way { place, link } = &mut *way;
+        if let Some(broken) = link.take_if(|link| !link.is_up()) {
+            place.lost(broken.address());
+        }
+        let open = match link.take() {
+            Some(open) => open,
+            None => Link::connect(place).await.map_err(|failure| failure.reason)?,
         };
-        let parked = link.park(outgoing).await;
+        let parked = open.park(outgoing).await;
         if parked.is_ok() {
-            *open = Some(link);
+            *link = Some(open);
         } else {
-            // Also one over which the broker refused it: over another one it may take it, for a channel may never learn of a queue's new leader.
+            // Also one over which the broker refused it: over another one, to the next address, it may take it, for a channel may never learn of
+            // a queue's new leader, and a node may be cut off from it.
+            place.lost(open.address());
             // Closing waits for an answer, and a broker with an alarm gives none.
-            tokio::spawn(link.close());
+            tokio::spawn(open.close());
         }
         parked
     }
 
     /// Ends the connection in good order, unless something is being published.
     pub(super) async fn close(&self) {
-        let link = self.link.try_lock().ok().and_then(|mut open| open.take());
+        let link = self.0.try_lock().ok().and_then(|mut way| way.link.take());
         if let Some(link) = link {
             link.close().await;
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   connect ──▶ serve: deliveries to the worker, its acks and parkings to the broker ──▶ lost ──▶ connect …
-//!      └ backoff: 0.1 s, doubling to 10 s                     (fresh connection, fresh channel each time)
+//!      └ backoff, once no address does: 0.1 s, doubling to 10 s    (the next address, a fresh connection and channel each time)
 //! ```
 //!
 //! Every connection has a number. What belongs to an old one is dropped: a delivery tag is never acknowledged on another channel.
@@ -18,10 +18,11 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
-use super::link::{Failure, Incoming, Link, Place, at_hand, describe};
+use super::link::{Incoming, Link, at_hand, describe};
 use super::message::Delivered;
 use super::observer::{Look, Telling, Told};
 use super::parker::Parker;
+use super::place::{Failure, Place};
 use super::worker::{Inbound, Said};
 use super::{ConsumerError, Summary};
 
@@ -112,6 +113,7 @@ impl Shell {
                 }
                 End::Lost(reason) => {
                     tracing::warn!("lost the connection to the broker at {}: {reason}", link.address());
+                    self.place.lost(link.address());
                     // From now on nothing of it counts.
                     self.link.fetch_add(1, Ordering::AcqRel);
                     self.outstanding = 0;
@@ -128,7 +130,7 @@ impl Shell {
         let mut complaint = String::new();
         loop {
             let (place, prefetch) = (self.place.clone(), self.prefetch);
-            let failure = match self.meanwhile(connect(&place, prefetch)).await? {
+            let failure = match self.meanwhile(Link::consume(&place, prefetch)).await? {
                 Ok(connected) => {
                     tracing::info!("connected to the broker at {}", connected.0.address());
                     self.was_up = true;
@@ -319,12 +321,6 @@ impl Shell {
             tracing::debug!("the worker has ended");
         }
     }
-}
-
-async fn connect(place: &Place, prefetch: u16) -> Result<(Link, Incoming), Failure> {
-    let link = Link::connect(place).await?;
-    let incoming = link.consume(prefetch).await?;
-    Ok((link, incoming))
 }
 
 fn lost(failure: Failure) -> End {

@@ -1,9 +1,10 @@
 //! Bringing back what was set aside.
 
 use super::ConsumerError;
-use super::link::{Failure, Link, Place};
+use super::link::Link;
 use super::message::Delivered;
 use super::options::UnparkOptions;
+use super::place::{Failure, Place};
 
 /// Moves all messages that are in `<queue>.parked` now back to the queue, in order: each is acknowledged there when the queue has it for
 /// good. Returns how many.

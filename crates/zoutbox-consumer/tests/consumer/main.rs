@@ -3,6 +3,8 @@
 #![expect(clippy::disallowed_methods, reason = "tests damage and remove files directly")]
 
 #[cfg(test)]
+mod addresses;
+#[cfg(test)]
 mod applies;
 #[cfg(test)]
 mod bad;
