@@ -307,7 +307,11 @@ impl Simulation {
             };
             state.now += Duration::from_micros(pause);
             state.thaw();
-            let rate = if state.calm { 0 } else { state.knobs.disasters };
+            let rate = match (state.calm, state.is_unlucky()) {
+                (true, _) => 0,
+                (false, false) => state.knobs.disasters,
+                (false, true) => state.knobs.disasters * 10,
+            };
             (state.random.chance(rate), state.random.below(100))
         };
         match choice {

@@ -145,6 +145,8 @@ pub struct State {
     /// No faults any more, but for the next checkpoints, so many of which can't be saved.
     pub calm: bool,
     refused_checkpoints: u64,
+    /// Until when something bad is likely.
+    unlucky_until: Duration,
     /// The file server and what its clients keep.
     pub disk: DiskState,
     /// The machines.
@@ -178,6 +180,7 @@ impl World {
             broken,
             calm: true,
             refused_checkpoints: 0,
+            unlucky_until: Duration::ZERO,
             hosts,
             processes: Vec::new(),
             broker: Broker::default(),

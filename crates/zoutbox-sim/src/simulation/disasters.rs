@@ -6,17 +6,21 @@ use super::{Simulation, locked};
 use crate::actors::Actor;
 use crate::world::harm::Harm;
 
+const POWER_CUT: u64 = 5;
+
 impl Simulation {
     /// Something bad happens, or ends.
     pub(super) fn strike(&self) {
         let (kind, local) = {
             let mut state = self.world.lock();
-            (state.random.below(16), state.knobs.local)
+            let kind = state.random.below(16);
+            let cut = state.is_unlucky() && state.random.chance(500);
+            (if cut { POWER_CUT } else { kind }, state.knobs.local)
         };
         match kind {
             0..4 => self.kill_one(),
             4 => self.end_host(),
-            5 => self.world.lock().cut_power(),
+            POWER_CUT => self.world.lock().cut_power(),
             6 if local => self.world.lock().cut_power(),
             6 => self.world.lock().crash_server(),
             7 | 8 if !local => self.partition(),

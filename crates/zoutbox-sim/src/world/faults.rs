@@ -10,6 +10,9 @@ use zoutbox_storage::{Operation, StorageError};
 use super::harm::Harm;
 use super::{ROOT, State, World};
 
+/// How long something bad is likely behind a sync that failed.
+const BURST: Duration = Duration::from_millis(100);
+
 /// An error of a call, as the kernel would give it.
 pub(super) fn failed(operation: Operation, path: &Path, error: io::ErrorKind) -> StorageError {
     StorageError::Io { operation, path: path.to_owned(), offset: None, source: error.into() }
@@ -131,6 +134,15 @@ impl State {
             _ => (Harm::CallFails, Fate::Fails(Kind::Other)),
         };
         self.counts.harms.note(harm);
+        if self.knobs.bursts && matches!(operation, Op::Sync | Op::SyncDirectory) {
+            self.unlucky_until = self.now + BURST;
+        }
         fate
+    }
+
+    /// Whether misfortunes come together now.
+    #[must_use]
+    pub fn is_unlucky(&self) -> bool {
+        self.now < self.unlucky_until
     }
 }

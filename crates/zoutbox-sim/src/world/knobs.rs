@@ -30,6 +30,8 @@ pub struct Knobs {
     pub nacks: u64,
     /// Whether relays end by themselves once all is published, while there are faults.
     pub once: bool,
+    /// Whether misfortunes come together: behind a sync that failed, something bad is likely, and a power cut most of all.
+    pub bursts: bool,
     /// How many messages fit into the queue, while there are faults: the broker nacks all others, however long that lasts.
     pub queue_limit: Option<usize>,
     /// Whether some records have a topic that is not always routed.
@@ -72,6 +74,7 @@ impl Knobs {
         let queue_limit =
             apart.chance(200).then(|| apart.between(3, 60)).and_then(|l| usize::try_from(l).ok());
         let once = apart.chance(250);
+        let bursts = apart.chance(400);
         let local = random.chance(350);
         Self {
             local,
@@ -85,6 +88,7 @@ impl Knobs {
             disasters: random.between(1, 30),
             nacks: if random.chance(400) { random.between(1, 100) } else { 0 },
             once,
+            bursts,
             queue_limit,
             unroutable: random.chance(300),
             dead_letters: random.chance(500),
