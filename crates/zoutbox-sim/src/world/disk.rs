@@ -399,7 +399,10 @@ impl State {
             for (number, ino) in held {
                 let Some(inode) = self.disk.inodes.get_mut(ino) else { continue };
                 let Some(held) = inode.lock.as_mut().filter(|held| held.handle == number) else { continue };
-                if held.until.is_some_and(|until| until <= self.now) {
+                let lapsed = held.until.is_some_and(|until| until <= self.now);
+                // A courteous server takes from a client that it has not heard of only what another one asked for
+                // (nfsd of Linux 5.19 and later); others take everything.
+                if lapsed && self.random.chance(500) {
                     inode.lock = None;
                     self.lose_lock(number);
                 } else {
