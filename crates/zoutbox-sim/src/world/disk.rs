@@ -400,8 +400,8 @@ impl State {
                 let Some(inode) = self.disk.inodes.get_mut(ino) else { continue };
                 let Some(held) = inode.lock.as_mut().filter(|held| held.handle == number) else { continue };
                 let lapsed = held.until.is_some_and(|until| until <= self.now);
-                // A courteous server takes from a client that it has not heard of only what another one asked for
-                // (nfsd of Linux 5.19 and later); others take everything.
+                // A courteous server takes from a client that it has not heard of only what another one asked for (nfsd since Linux
+                // 5.19, https://www.phoronix.com/news/Linux-5.19-NFSD-Courteous); others take everything.
                 if lapsed && self.random.chance(500) {
                     inode.lock = None;
                     self.lose_lock(number);
