@@ -7,6 +7,7 @@ use crate::actors::Actor;
 use crate::world::harm::Harm;
 
 const POWER_CUT: u64 = 5;
+const SERVER_CRASH: u64 = 6;
 
 impl Simulation {
     /// Something bad happens, or ends.
@@ -14,15 +15,19 @@ impl Simulation {
         let (kind, local) = {
             let mut state = self.world.lock();
             let kind = state.random.below(16);
-            let cut = state.is_unlucky() && state.random.chance(500);
-            (if cut { POWER_CUT } else { kind }, state.knobs.local)
+            let kind = match (state.is_unlucky(), state.random.below(4)) {
+                (true, 0) => POWER_CUT,
+                (true, 1 | 2) => SERVER_CRASH,
+                _ => kind,
+            };
+            (kind, state.knobs.local)
         };
         match kind {
             0..4 => self.kill_one(),
             4 => self.end_host(),
             POWER_CUT => self.world.lock().cut_power(),
-            6 if local => self.world.lock().cut_power(),
-            6 => self.world.lock().crash_server(),
+            SERVER_CRASH if local => self.world.lock().cut_power(),
+            SERVER_CRASH => self.world.lock().crash_server(),
             7 | 8 if !local => self.partition(),
             7..10 => self.pause_one(),
             10 => self.jump(),

@@ -11,7 +11,7 @@ use super::harm::Harm;
 use super::{ROOT, State, World};
 
 /// How long something bad is likely behind a sync that failed.
-const BURST: Duration = Duration::from_millis(100);
+const BURST: Duration = Duration::from_millis(300);
 
 /// An error of a call, as the kernel would give it.
 pub(super) fn failed(operation: Operation, path: &Path, error: io::ErrorKind) -> StorageError {

@@ -30,7 +30,7 @@ pub struct Knobs {
     pub nacks: u64,
     /// Whether relays end by themselves once all is published, while there are faults.
     pub once: bool,
-    /// Whether misfortunes come together: behind a sync that failed, something bad is likely, and a power cut most of all.
+    /// Whether misfortunes come together: behind a sync that failed, something bad is likely, and that the power is cut most of all.
     pub bursts: bool,
     /// How many messages fit into the queue, while there are faults: the broker nacks all others, however long that lasts.
     pub queue_limit: Option<usize>,
