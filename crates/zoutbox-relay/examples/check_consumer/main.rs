@@ -86,7 +86,12 @@ async fn take(
             Ok(Some(delivery)) => delivery?,
         };
         look(&delivery, resolver, check).await;
-        delivery.ack(BasicAckOptions::default()).await?;
+        // Over a connection that breaks just now it may never end.
+        let acked = tokio::time::timeout(Duration::from_secs(10), delivery.ack(BasicAckOptions::default()));
+        match acked.await {
+            Ok(acked) => acked?,
+            Err(_) => return Ok(false),
+        };
     }
 }
 
