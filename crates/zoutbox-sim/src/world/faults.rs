@@ -45,7 +45,11 @@ impl World {
         }
         let pause = state.random.between(5, 300);
         state.now += Duration::from_micros(pause);
-        let rate = if state.calm { 0 } else { state.knobs.interrupts };
+        let rate = match (state.calm, state.is_unlucky()) {
+            (true, _) => 0,
+            (false, false) => state.knobs.interrupts,
+            (false, true) => state.knobs.interrupts.max(5) * 10,
+        };
         let interrupted = state.random.chance(rate);
         drop(state);
         if interrupted {
