@@ -60,6 +60,11 @@ impl World {
         if !state.is_alive(process) {
             return Err(gone());
         }
+        // The worst moment of all: what was written, and what was read of it, is not durable yet.
+        let worst = operation == Operation::Sync && state.knobs.bursts && !state.knobs.local && !state.calm;
+        if worst && state.random.chance(5) {
+            state.crash_server();
+        }
         let fate = state.draw(operation, path);
         if state.trace.is_wanted() {
             let name = state.processes.get(process).map(|process| process.name.clone()).unwrap_or_default();
