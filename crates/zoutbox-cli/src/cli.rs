@@ -214,8 +214,8 @@ pub(crate) struct ConsumeArguments {
     #[arg(long, value_name = "Q")]
     pub(crate) queue: String,
     /// The broker: amqp://user@host:port/vhost, or amqps:// for TLS. Of a cluster, several of its nodes with commas between them (a comma
-    /// in a password is %2C): they are asked in that order until one is of use. A password on the command line is visible to everybody on this host: use
-    /// `ZOUTBOX_AMQP_PASSWORD` or --password-file
+    /// in a password is %2C): they are asked in that order until one is of use. A password on the command line is visible to everybody on
+    /// this host: use `ZOUTBOX_AMQP_PASSWORD` or --password-file
     #[arg(long, value_name = "URL", env = "ZOUTBOX_AMQP_URL", hide_env_values = true)]
     pub(crate) amqp: String,
     /// A file that holds the broker's password. Also from the environment: `ZOUTBOX_AMQP_PASSWORD`

@@ -45,7 +45,7 @@ pub enum Seen<'a> {
     Applied { writer: &'a str, key: Key, topic: &'a str, payload: &'a [u8] },
     /// A relay ended by itself, since everything was published that was `there` when it began: what was acknowledged and not confirmed.
     Finished { there: &'a [(String, BTreeSet<Key>)] },
-    /// The relay was stopped in good order when everything was published.
+    /// The relay was stopped in good order, in the middle of its work.
     Stopped,
     /// The faults have stopped, and nothing is left to do.
     Drained,

@@ -47,6 +47,7 @@ impl Publisher for Told {
 struct Driven {
     ground: Ground,
     engine: SteppedEngine<Told>,
+    lease: Arc<Lease>,
     broker: Told,
 }
 
@@ -67,8 +68,8 @@ impl Driven {
         };
         let lease = Arc::new(Lease::try_take(&ground.system, &ground.share).unwrap().unwrap());
         let (system, share, broker) = (ground.system.clone(), ground.share.clone(), Told::default());
-        let engine = SteppedEngine::new(system, share, lease, broker.clone(), options);
-        let mut driven = Self { ground, engine, broker };
+        let engine = SteppedEngine::new(system, share, Arc::clone(&lease), broker.clone(), options);
+        let mut driven = Self { ground, engine, lease, broker };
         driven.turns(2);
         driven.connect();
         driven.turns(20);
@@ -170,4 +171,55 @@ fn a_record_that_is_returned_after_it_was_refused_costs_no_connection() {
     }
     assert!(answered > 50, "it is tried again and again");
     assert_eq!(driven.broker.renewals(), 0);
+}
+
+#[test]
+fn a_broker_that_confirms_nothing_is_told_of_as_such_only_since_it_could_confirm() {
+    let silent = |driven: &Driven| driven.engine.waits().iter().any(|wait| wait.contains("confirms nothing"));
+    let mut ground = Ground::quick();
+    ground.segment(&[""]);
+    let mut driven = Driven::new(ground, false);
+    assert!(!silent(&driven), "it is only slow");
+    driven.turns(200);
+    assert!(silent(&driven));
+    driven.engine.tell(Event::Down { blame: None });
+    driven.turns(500);
+    assert!(!silent(&driven), "it is away");
+    driven.connect();
+    driven.turns(20);
+    assert!((driven.broker.published().len(), silent(&driven)) == (1, false), "it is back, and is only slow");
+    driven.turns(200);
+    assert!(silent(&driven));
+    driven.engine.tell(Event::Blocked("low on memory".into()));
+    driven.turns(500);
+    driven.engine.tell(Event::Unblocked);
+    driven.turns(20);
+    assert!(!silent(&driven), "it takes records again, and is only slow");
+    driven.turns(200);
+    assert!(silent(&driven), "though nothing more was sent");
+    driven.resolve(1, Resolution::Confirmed, false);
+    assert!(!silent(&driven));
+}
+
+#[test]
+fn a_lease_is_proven_again_in_time_however_late_the_last_proof_was_heard_of() {
+    let mut driven = Driven::new(Ground::quick(), false);
+    let begun = driven.lease.proven();
+    while driven.lease.proven() == begun {
+        driven.engine.turn();
+        while driven.engine.run_job(0) {}
+        if driven.lease.proven() == begun {
+            driven.engine.hear();
+        }
+        driven.ground.clock.advance(Duration::from_millis(20));
+    }
+    let proven = driven.lease.proven();
+    driven.ground.clock.advance(Duration::from_secs(4));
+    driven.engine.hear();
+    driven.ground.clock.advance(Duration::from_secs(1));
+    driven.turns(5);
+    assert!(
+        driven.lease.proven() >= proven + PROVE_EVERY,
+        "it would not be trusted any more before the next one"
+    );
 }

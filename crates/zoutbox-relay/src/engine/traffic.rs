@@ -14,7 +14,6 @@ use super::Engine;
 use super::channel::LaneKey;
 use super::renewal::Step;
 use super::slot::Slot;
-use super::waits::Silence;
 use crate::publisher::{Content, Event, Outgoing, Publisher, Returned, Undeliverable};
 
 impl<P: Publisher> Engine<P> {
@@ -48,13 +47,15 @@ impl<P: Publisher> Engine<P> {
     }
 
     pub(super) fn told(&mut self, event: Event) {
-        let was_away = self.broker.wait(None, self.now()).is_some();
-        self.broker.told(&event, self.now());
+        let now = self.now();
+        let waited = self.broker.wait(None, now).is_some();
+        self.broker.told(&event, now);
+        if waited && self.broker.takes() {
+            // That it was away or blocked was told as that: a silence begins now, with what it still has to confirm.
+            self.silence.broken(self.channel.in_flight(), now);
+        }
         match event {
             Event::Up => {
-                if was_away {
-                    self.silence = Silence::default();
-                }
                 self.renewal.up(self.now());
                 self.channel.up();
             }

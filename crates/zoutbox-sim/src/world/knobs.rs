@@ -30,7 +30,7 @@ pub struct Knobs {
     pub nacks: u64,
     /// Whether relays end by themselves once all is published, while there are faults.
     pub once: bool,
-    /// Whether misfortunes come together: behind a sync that failed, something bad is likely, and that the power is cut most of all.
+    /// Whether misfortunes come together: behind a sync that failed, something bad is likely, a loss of power most of all.
     pub bursts: bool,
     /// How many messages fit into the queue, while there are faults: the broker nacks all others, however long that lasts.
     pub queue_limit: Option<usize>,
@@ -69,7 +69,7 @@ pub struct Knobs {
 impl Knobs {
     /// Draws them.
     pub fn draw(random: &mut Random) -> Self {
-        // Drawn apart: all else stays as it was before there were these, and with it the seeds that are kept.
+        // Drawn apart, so that all other knobs of a seed stay what they were before there were these.
         let mut apart = random.clone();
         let queue_limit =
             apart.chance(200).then(|| apart.between(3, 60)).and_then(|l| usize::try_from(l).ok());
