@@ -169,15 +169,17 @@ impl Shared {
         let before = state.queue.waiting();
         let Some((enough, patience)) = state.gather.plan(before) else { return state };
         let start = now();
+        let mut timed_out = false;
         loop {
             let waited = now().saturating_sub(start);
             let after = state.queue.waiting();
             let ready = after >= enough || state.queue.is_next_full() || !matches!(state.phase, Phase::Open);
-            if ready || waited >= patience {
+            // The wait that ran out counts too: it does not go by the clock of the seam, which may stand still.
+            if ready || timed_out || waited >= patience {
                 state.gather.gathered(before, after, waited);
                 return state;
             }
-            state = self.wait_for(state, enough, Some(patience.saturating_sub(waited))).0;
+            (state, timed_out) = self.wait_for(state, enough, Some(patience.saturating_sub(waited)));
         }
     }
 
@@ -324,5 +326,31 @@ impl State {
         }
         self.last_look = Some(now);
         self.look_pending = self.looks.as_ref().is_some_and(|jobs| jobs.send(Job::Look).is_ok());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The commit before took a second by a clock that has stood still since: the wait for who may come back ends all the same.
+    #[test]
+    fn waiting_for_more_records_ends_also_by_a_clock_that_stands_still() {
+        let writer = WriterId::new("orders").unwrap();
+        let shared = Arc::new(Shared::new(&writer, &Options::default()));
+        let append = || drop(shared.append(vec![0; 10], None, WhenFull::Fail, || Duration::ZERO).unwrap());
+        append();
+        append();
+        assert_eq!(shared.take().unwrap().bodies.len(), 2);
+        append();
+        shared.finish(Outcome::Failed(WriterError::Closed), Duration::from_secs(1), None);
+        let (tell, told) = std::sync::mpsc::channel();
+        let committer = Arc::clone(&shared);
+        std::thread::spawn(move || tell.send(committer.next(None, || Duration::ZERO)));
+        match told.recv_timeout(Duration::from_secs(20)) {
+            Ok(Next::Commit(group)) => assert_eq!(group.bodies.len(), 1),
+            Ok(_) => panic!("something else than the record that waits"),
+            Err(error) => panic!("it waits for two more that never come: {error}"),
+        }
     }
 }
