@@ -13,6 +13,8 @@
 # The lab waits most of its time, for leases and caches to expire, so among other parts it runs beside them; what it said comes at
 # its end. The first run builds its machine, which takes some minutes more.
 #
+# A part that hangs is ended after a time and told by name; the others still run.
+#
 # With ZOUTBOX_FAULTS=FILE, what was injected and what held is written there; scripts/reliability.sh makes docs/reliability.md of it.
 #
 # The last line is "N passed, N failed": tests of all programs together. A part that fails without a failing test, such as
@@ -229,52 +231,68 @@ count() { # OUTPUT STATUS
 
 headline() { printf '\n=== %s: %s\n\n' "$1" "${about[$1]}"; }
 
-run() { # PART
-    local began=$SECONDS status=0 output=$logs/$1
-    headline "$1"
-    # A shell of its own: in a function, asking for its status would switch `set -e` off.
-    bash "$self" --inside "$1" 2>&1 | tee -i "$output" || status=$?
-    took[$1]=$((SECONDS - began))
-    judge "$1" "$status"
+# How long a part may take, in minutes: twice what it does on two busy cores. A part that hangs is then told by name, and the
+# others still run.
+readonly longest=40
+declare -A longer=([lab]=60)
+
+# The parts that run, by name: their process groups, so that each can be ended with all that it started.
+declare -A running=()
+start() { # PART
+    : >"$logs/$1"
+    set -m
+    timeout -k 30 "${longer[$1]:-$longest}m" bash "$self" --inside "$1" "$logs/$1.took" >"$logs/$1" 2>&1 &
+    running[$1]=$!
+    set +m
 }
 
-judge() { # PART STATUS
-    if count "$logs/$1" "$2"; then outcome[$1]=passed; else
+run() { # PART: shows what it prints as it comes
+    headline "$1"
+    start "$1"
+    tail -n +1 -f -s 0.1 --pid "${running[$1]}" "$logs/$1" &
+    local shown=$!
+    end "$1"
+    wait "$shown" || true
+    judge "$1"
+}
+
+beside() { # PART: starts it beside the others
+    printf '\n=== %s runs beside the others; its output follows at the end\n' "$1"
+    start "$1"
+}
+
+join() { # PART: waits for it
+    headline "$1"
+    end "$1"
+    cat "$logs/$1"
+    judge "$1"
+}
+
+declare -A status=()
+end() { # PART: waits for it
+    status[$1]=0
+    wait "${running[$1]}" || status[$1]=$?
+    unset "running[$1]"
+}
+
+judge() { # PART
+    took[$1]=$(cat "$logs/$1.took" 2>/dev/null) || took[$1]=$((${longer[$1]:-$longest} * 60))
+    # What timeout exits with: 137 when the part had to be killed.
+    if ((status[$1] == 124 || status[$1] == 137)); then
+        printf '\ntest.sh: %s was ended: it hung, or takes longer than its %d minutes\n' "$1" "${longer[$1]:-$longest}"
+    fi
+    if count "$logs/$1" "${status[$1]}"; then outcome[$1]=passed; else
         outcome[$1]=FAILED
         failed_parts+=("$1")
     fi
 }
 
-beside_pid=
-beside() { # PART: starts it beside the others
-    printf '\n=== %s runs beside the others; its output follows at the end\n' "$1"
-    # A process group of its own, so that it can be ended with all that it started.
-    set -m
-    (
-        began=$SECONDS status=0
-        bash "$self" --inside "$1" >"$logs/$1" 2>&1 || status=$?
-        printf '%d %d\n' "$status" "$((SECONDS - began))" >"$logs/$1.ended"
-    ) &
-    beside_pid=$!
-    set +m
-}
-
-join() { # PART: waits for it
-    local status=1 seconds=0
-    headline "$1"
-    wait "$beside_pid" || true
-    beside_pid=
-    cat "$logs/$1"
-    read -r status seconds <"$logs/$1.ended" || true
-    took[$1]=$seconds
-    judge "$1" "$status"
-}
-
 clean_up() {
-    if [[ -n $beside_pid ]]; then
-        kill -- "-$beside_pid" 2>/dev/null || true
-        wait "$beside_pid" || true
-    fi
+    local group
+    for group in "${running[@]}"; do
+        kill -- "-$group" 2>/dev/null || true
+        wait "$group" || true
+    done
     rm -rf "$logs"
 }
 
@@ -297,7 +315,8 @@ cd "$(dirname "$self")/.."
 
 case ${1:-} in
     --help | -h) usage; exit 0 ;;
-    --inside)
+    --inside) # PART FILE: one part, and how many seconds it took
+        trap 'printf "%d\n" "$SECONDS" >"$3"' EXIT
         "part_$2"
         exit 0
         ;;
@@ -317,6 +336,6 @@ trap 'exit 143' TERM
 
 if (($# == 0)); then beside lab; fi
 for part in "${parts[@]}"; do
-    if [[ $part == lab && -n $beside_pid ]]; then join lab; else run "$part"; fi
+    if [[ -n ${running[$part]:-} ]]; then join "$part"; else run "$part"; fi
 done
 report "${parts[@]}"
