@@ -365,3 +365,32 @@ fn discover(system: &System, share: &Share, known: &HashSet<WriterId>) -> Result
     }
     Ok(discovered)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::Ground;
+
+    #[tokio::test]
+    async fn however_many_calls_hang_the_lease_is_proven() {
+        let ground = Ground::quick();
+        let lease = Arc::new(Lease::try_take(&ground.system, &ground.share).unwrap().unwrap());
+        let (jobs, mut done) = Jobs::new(ground.system.clone(), ground.share.clone(), lease, Crew::Threads);
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let ended = Arc::new(Mutex::new(ended));
+        let [reads, others, removals] = [&jobs.reads, &jobs.others, &jobs.removals];
+        for (permits, most) in [(reads, READS), (others, OTHERS), (removals, REMOVALS), (&jobs.sweeps, 1)] {
+            for _ in 0..most {
+                let ended = Arc::clone(&ended);
+                jobs.run(permits, None, "hanging".to_owned(), move |_, _| {
+                    ended.lock().unwrap_or_else(PoisonError::into_inner).recv().unwrap_err();
+                    Done::Discovered(Ok(Discovered::default()))
+                });
+            }
+        }
+        jobs.prove();
+        let first = tokio::time::timeout(Duration::from_mins(1), done.recv()).await;
+        drop(end);
+        assert!(matches!(first, Ok(Some(Done::Proven(Ok(()))))), "it waits for a call that hangs");
+    }
+}

@@ -223,3 +223,28 @@ fn a_lease_is_proven_again_in_time_however_late_the_last_proof_was_heard_of() {
         "it would not be trusted any more before the next one"
     );
 }
+
+#[test]
+fn a_relay_that_ends_for_another_reason_still_says_so_when_another_one_took_over() {
+    let mut ground = Ground::quick();
+    ground.segment(&[""]);
+    let mut driven = Driven::new(ground, false);
+    let layout = driven.ground.share.layout.clone();
+    // What it ends for: a writer with a checkpoint that it can't read.
+    let newer = zoutbox_format::WriterId::new("newer").unwrap();
+    fs::create_dir(layout.writer(&newer)).unwrap();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/v1/checkpoint-newer");
+    fs::copy(fixture, layout.checkpoint(&newer)).unwrap();
+    // And its lease is gone.
+    fs::remove_file(layout.lease()).unwrap();
+    driven.ground.clock.advance(Duration::from_secs(5));
+    driven.resolve(1, Resolution::Confirmed, false);
+    driven.engine.turn();
+    while driven.engine.run_job(0) {}
+    assert!(!driven.engine.is_over(), "nothing was heard of yet");
+    driven.engine.hear();
+    driven.turns(300);
+    assert!(driven.engine.is_over());
+    let ended = driven.engine.end();
+    assert!(matches!(ended, Err(RelayError::Fenced { .. })), "{ended:?}");
+}

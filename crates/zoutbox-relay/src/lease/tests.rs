@@ -1,9 +1,12 @@
 #![expect(clippy::disallowed_methods, reason = "tests remove and replace files directly")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use zoutbox_storage::{Clock, Operation};
 
 use super::*;
-use crate::ground::Ground;
+use crate::ground::{Ground, HandClock};
 
 fn taken(ground: &Ground) -> Lease {
     Lease::try_take(&ground.system, &ground.share).unwrap().expect("nobody has it")
@@ -94,4 +97,59 @@ fn a_share_that_lets_nobody_in_is_waited_for_in_peace_and_not_trusted_meanwhile(
     ground.clock.advance(PROOF);
     denied();
     assert!(is_fenced(&lease.prove()), "a checkpoint is not waited with");
+}
+
+/// Tells how often it was asked.
+#[derive(Debug)]
+struct Asked {
+    clock: Arc<HandClock>,
+    times: AtomicUsize,
+}
+
+impl Clock for Asked {
+    fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+    fn monotonic(&self) -> Duration {
+        let now = self.clock.monotonic();
+        self.times.fetch_add(1, Ordering::SeqCst);
+        now
+    }
+    fn sleep(&self, duration: Duration) {
+        self.clock.sleep(duration);
+    }
+}
+
+/// On a share whose every answer takes longer than a proof is good for, many lanes that save would queue up behind each other's proofs.
+#[test]
+fn who_waits_for_a_slow_proof_that_was_begun_after_it_asked_takes_it_for_its_own() {
+    let ground = Ground::quick();
+    let asked = Arc::new(Asked { clock: Arc::clone(&ground.clock), times: AtomicUsize::new(0) });
+    let system = System { clock: asked.clone(), ..ground.system.clone() };
+    let lease = Lease::try_take(&system, &ground.share).unwrap().expect("nobody has it");
+    ground.clock.advance(PROOF);
+    ground.disk.calls();
+    lease.prove().unwrap();
+    let one_proof = ground.disk.calls();
+    ground.clock.advance(PROOF);
+    let before = asked.times.load(Ordering::SeqCst);
+    let (begun, is_begun) = std::sync::mpsc::channel();
+    let clock = Arc::clone(&ground.clock);
+    ground.disk.hook(Some(Box::new(move |_| {
+        begun.send(()).ok();
+        // The first one has asked twice; the second one has asked once, and waits.
+        while asked.times.load(Ordering::SeqCst) < before + 3 {
+            std::thread::yield_now();
+        }
+        clock.advance(PROOF * 3);
+    })));
+    std::thread::scope(|threads| {
+        let first = threads.spawn(|| lease.prove());
+        is_begun.recv().unwrap();
+        let second = threads.spawn(|| lease.prove());
+        first.join().unwrap().unwrap();
+        second.join().unwrap().unwrap();
+    });
+    assert!(one_proof > 0);
+    assert_eq!(ground.disk.calls(), one_proof, "it was proven once more");
 }
