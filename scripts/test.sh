@@ -148,7 +148,7 @@ part_integration() {
     ./scripts/postgres.sh install
     # Tests run programs of other crates and examples too, and for `--test` cargo builds only the programs of the crate under test.
     cargo build --workspace --bins --examples --locked
-    cargo_test --test '*'
+    waiting_tests cargo_test --test '*'
 }
 
 part_current() {
@@ -157,7 +157,7 @@ part_current() {
     ./scripts/postgres.sh install
     cargo build --workspace --bins --examples --locked
     # Of the whole workspace, so that nothing is compiled with other features than before.
-    ZOUTBOX_BROKER=4 cargo_test --test end_to_end --test consumer --test broker
+    ZOUTBOX_BROKER=4 waiting_tests cargo_test --test end_to_end --test consumer --test broker
 }
 
 part_doctests() {
@@ -166,6 +166,13 @@ part_doctests() {
 
 cargo_test() {
     cargo test --workspace --locked --no-fail-fast "$@"
+}
+
+# Tests of programs wait most of the time, for brokers to start and for leases to end: four at a time, however few cores there are.
+waiting_tests() { # COMMAND...
+    local cores
+    cores=$(nproc)
+    RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((cores > 4 ? cores : 4))} "$@"
 }
 
 part_fuzz() {
