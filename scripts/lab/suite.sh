@@ -14,7 +14,7 @@ set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 # shellcheck source=scripts/faults.sh
 . "${here%/*}/faults.sh"
-readonly here scripts=${here%/*} suite_seconds=2700 power_seconds=300
+readonly here scripts=${here%/*} suite_seconds=2700 power_seconds=900
 cd "$scripts/.."
 
 alone=

@@ -120,7 +120,8 @@ fn flush_tells_of_an_append_that_failed() {
     let ticket = writer.append(&record("a")).unwrap();
     let disk = world.disk.clone();
     std::thread::spawn(move || {
-        std::thread::park_timeout(Duration::from_millis(300));
+        // By then somebody flushes.
+        std::thread::park_timeout(Duration::from_secs(3));
         disk.hold(None);
     });
     assert_eq!(writer.flush().unwrap_err().kind(), ErrorKind::Full);

@@ -181,6 +181,15 @@ fn who_is_taken_over_while_waiting_for_room_is_fenced() {
     put(&mut writer, "b").unwrap();
 }
 
+/// Lets a disk be sound again when it is dropped.
+struct Healed<'a>(&'a World);
+
+impl Drop for Healed<'_> {
+    fn drop(&mut self) {
+        self.0.disk.heal();
+    }
+}
+
 #[test]
 fn callers_wait_for_room_and_all_of_them_go_on_when_there_is_some() {
     let world = World::new();
@@ -188,6 +197,8 @@ fn callers_wait_for_room_and_all_of_them_go_on_when_there_is_some() {
     world.disk.fail(Operation::Sync, "next-", 0, EVER, Io::QuotaExceeded);
     std::thread::scope(|scope| {
         let writer = &writer;
+        // A check that fails must not leave them waiting, and this one for them.
+        let _room = Healed(&world);
         let append = |n: usize| writer.append(&record(format!("{n:01000}"))).and_then(Ticket::wait);
         let callers: Vec<_> = (0..8).map(|n| scope.spawn(move || append(n))).collect();
         // Long enough for several tries.
@@ -249,7 +260,12 @@ fn ended_without_room(world: &World, end: impl FnOnce(Writer) + Send + 'static) 
     wait_until_it_waited(world, Duration::from_secs(100));
     // While a try hangs the clock stands still, so that the patience begins when this says.
     world.disk.hold(Some((Operation::Create, "next-")));
-    let ending = std::thread::spawn(move || end(writer));
+    let (tell, told) = std::sync::mpsc::channel();
+    let ending = std::thread::spawn(move || {
+        tell.send(()).unwrap();
+        end(writer);
+    });
+    told.recv().unwrap();
     std::thread::park_timeout(Duration::from_secs(1));
     let before = world.clock.monotonic();
     world.disk.hold(None);

@@ -1,7 +1,7 @@
 //! What one host can try alone: each probe uses the calls that zoutbox itself uses, and gives one finding.
 
 use std::io::ErrorKind;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -76,7 +76,9 @@ struct Seen {
     back: usize,
 }
 
+/// So often a file is replaced, and more often while it was not looked at [`LOOKS`] times.
 const REPLACEMENTS: u64 = 200;
+const LOOKS: u64 = 50;
 /// As large as a page, so that a torn one could be seen.
 const WORDS: usize = 512;
 
@@ -85,14 +87,15 @@ fn rename(ground: &Ground) -> Result<Finding, StorageError> {
     let path = ground.path("replaced");
     let content = |number: u64| number.to_le_bytes().repeat(WORDS);
     replace::replace(&ground.system, &path, &content(0))?;
-    let done = AtomicBool::new(false);
+    let (done, looks) = (AtomicBool::new(false), AtomicU64::new(0));
     let start = ground.system.clock.monotonic();
     let (made, seen) = thread::scope(|scope| {
-        let reader = scope.spawn(|| watch_replaced(ground, &done));
+        let reader = scope.spawn(|| watch_replaced(ground, &done, &looks));
         let mut made = Ok(0);
-        for number in 1..=REPLACEMENTS {
+        for number in 1.. {
             made = replace::replace(&ground.system, &path, &content(number)).map(|()| number);
-            if made.is_err() || ground.system.clock.monotonic().saturating_sub(start) > MOST_TIME {
+            let enough = number >= REPLACEMENTS && looks.load(Ordering::SeqCst) >= LOOKS;
+            if made.is_err() || enough || ground.system.clock.monotonic().saturating_sub(start) > MOST_TIME {
                 break;
             }
         }
@@ -110,9 +113,10 @@ fn rename(ground: &Ground) -> Result<Finding, StorageError> {
     Ok(Finding::breaks(Promise::NoRepair, WHAT, value, why, ANOTHER))
 }
 
-fn watch_replaced(ground: &Ground, done: &AtomicBool) -> Seen {
+fn watch_replaced(ground: &Ground, done: &AtomicBool, looks: &AtomicU64) -> Seen {
     let (mut seen, mut last) = (Seen::default(), 0);
     while !done.load(Ordering::SeqCst) {
+        looks.fetch_add(1, Ordering::SeqCst);
         let Ok(bytes) = ground.system.read_small(&ground.path("replaced"), WORDS * 8 + 1) else {
             seen.missing += 1;
             continue;
@@ -204,7 +208,7 @@ fn inotify(ground: &Ground) -> Result<Finding, StorageError> {
     };
     let start = ground.system.clock.monotonic();
     ground.system.disk.open(&share.layout.writers().join("file"), OpenMode::CreateNew)?;
-    let finding = if heard.recv_timeout(Duration::from_secs(2)).is_ok() {
+    let finding = if heard.recv_timeout(Duration::from_secs(5)).is_ok() {
         let took = ground.system.clock.monotonic().saturating_sub(start);
         let why = "tells of writers on this host at once; of those on other hosts it never does, and nothing depends on it";
         Finding::fine(WHAT, format!("heard after {}", time(took)), why)

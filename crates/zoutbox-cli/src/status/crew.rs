@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     const LONG: Duration = Duration::from_mins(1);
-    const SHORT: Duration = Duration::from_millis(200);
+    const SHORT: Duration = Duration::from_secs(3);
 
     fn hang() {
         loop {
@@ -127,10 +127,10 @@ mod tests {
     fn whoever_ends_within_the_patience_of_the_one_before_is_waited_for() {
         // One after the other they take longer than the patience.
         let turn = Arc::new(Mutex::new(()));
-        let answers = attempt((0..10).collect(), Duration::from_secs(2), move |number: u32| {
+        let answers = attempt((0..10).collect(), Duration::from_secs(10), move |number: u32| {
             let _turn = turn.lock().unwrap();
             #[expect(clippy::disallowed_methods, reason = "a task that takes its time")]
-            thread::sleep(Duration::from_millis(300));
+            thread::sleep(Duration::from_millis(1200));
             number
         });
         assert_eq!(answers, (0..10).map(Ended::Done).collect::<Vec<_>>());

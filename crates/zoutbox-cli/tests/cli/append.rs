@@ -167,8 +167,14 @@ mount -t tmpfs -o size=1m tiny "$1"
 echo first | "$2" append --root "$1/share" --writer w --min-free-space 0
 printf 'second\nthird\n' >"$1/lines"
 head -c 2097152 /dev/zero >"$1/filler" 2>/dev/null || true
-timeout 60 "$2" append --root "$1/share" --writer w --min-free-space 0 --acks <"$1/lines" &
-sleep 1
+timeout 300 "$2" append --root "$1/share" --writer w --min-free-space 0 --acks <"$1/lines" &
+# When it has the writer's lock, it has started; then it soon finds no room.
+tries=0
+until [ "$1/share/writers/w/writer.lock" -nt "$1/filler" ] || [ $tries -ge 600 ]; do
+    sleep 0.1
+    tries=$((tries + 1))
+done
+sleep 3
 kill -0 $!
 eval "$3"
 wait $!

@@ -21,11 +21,15 @@ fn segment(epoch: u64, first: u64) -> SegmentId {
 
 /// Registers a consumer of the group `billing`, that wrote its file some time ago and may be silent for an hour.
 fn register(share: &Share, name: &str, ago: Duration, writers: &[(&str, Place)]) {
+    register_every(100, share, name, ago, writers);
+}
+
+fn register_every(interval_ms: u64, share: &Share, name: &str, ago: Duration, writers: &[(&str, Place)]) {
     let progress = Progress {
         share: share.id(),
         group: id("billing"),
         updated_ms: System::real().clock.now_ms() - u64::try_from(ago.as_millis()).expect("short"),
-        interval_ms: 100,
+        interval_ms,
         limit_ms: 3_600_000,
         writers: writers.iter().map(|(writer, place)| (id(writer), place.clone())).collect(),
     };
@@ -150,13 +154,19 @@ fn a_consumer_that_vanished_is_forgotten_and_one_that_did_not_is_not() {
 #[test]
 fn a_consumer_that_writes_while_it_is_watched_is_not_forgotten() {
     for share in Share::all() {
-        register(&share, "b-1", 2 * HOUR, &[]);
-        let running = share.command("forget", &["b-1"]).spawn().expect("the program");
+        let register = |seconds| {
+            let ago = 2 * HOUR + Duration::from_secs(seconds);
+            register_every(5000, &share, "b-1", ago, &[]);
+        };
+        register(0);
+        let mut running = share.command("forget", &["b-1"]).spawn().expect("the program");
         // Its clock is wrong, but it lives.
         let path = share.path("consumers/b-1");
-        for second in 1..=20 {
+        let mut seconds = 0;
+        while running.try_wait().expect("asked").is_none() {
             std::thread::sleep(Duration::from_millis(100));
-            register(&share, "b-1", 2 * HOUR + Duration::from_secs(second), &[]);
+            seconds += 1;
+            register(seconds);
         }
         let code = running.wait_with_output().expect("the program").status.code();
         assert_eq!((code, path.exists()), (Some(75), true));

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -46,24 +47,38 @@ fn share() -> TestRoot {
     root
 }
 
-/// Runs a program for a moment: what it says by then, or until it ends by itself.
+/// Runs a program for a moment: what it says by then, or until it ends by itself. One that has said nothing gets more time, to start.
 fn said(mut command: Command) -> String {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
-    let began = Instant::now();
-    while child.try_wait().expect("asked").is_none() {
-        if began.elapsed() > Duration::from_secs(2) {
-            kill(Pid::from_raw(i32::try_from(child.id()).expect("small")), Signal::SIGTERM).expect("sent");
-            break;
+    let (tell, heard) = channel();
+    hear(child.stderr.take().expect("piped"), tell.clone());
+    hear(child.stdout.take().expect("piped"), tell);
+    let (began, mut told_to_end, mut text) = (Instant::now(), false, Vec::new());
+    loop {
+        match heard.recv_timeout(Duration::from_millis(10)) {
+            Ok(piece) => text.extend(piece),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
         }
-        std::thread::sleep(Duration::from_millis(10));
+        let moment = Duration::from_secs(if text.is_empty() { 60 } else { 2 });
+        if !told_to_end && began.elapsed() > moment {
+            kill(Pid::from_raw(i32::try_from(child.id()).expect("small")), Signal::SIGTERM).expect("sent");
+            told_to_end = true;
+        }
     }
-    let mut text = String::new();
-    // Without a reader it would wait for one.
-    child.stderr.take().expect("piped").read_to_string(&mut text).expect("text");
-    child.stdout.take().expect("piped").read_to_string(&mut text).expect("text");
     child.wait().expect("ended");
-    text
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Tells what comes, until nothing more does: without a reader a program would wait for one.
+fn hear(mut from: impl Read + Send + 'static, tell: Sender<Vec<u8>>) {
+    std::thread::spawn(move || {
+        let mut piece = [0; 4096];
+        while let Ok(length @ 1..) = from.read(&mut piece) {
+            tell.send(piece[..length].to_vec()).expect("somebody listens");
+        }
+    });
 }
 
 #[track_caller]

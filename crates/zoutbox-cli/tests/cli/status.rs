@@ -169,8 +169,8 @@ fn waits(share: &Share, epoch: u64, omitted: u64) {
         since_ms: now_ms - seconds_ago * 1000 - 500,
     };
     let waits = vec![
-        wait(None, "the broker is not connected: refused", 3700),
-        wait(Some("orders"), "halted at orders/1/5: no queue takes it", 400),
+        wait(None, "the broker is not connected: refused", 3660),
+        wait(Some("orders"), "halted at orders/1/5: no queue takes it", 360),
         wait(Some("gone"), "the share does not answer: reading writer gone", 10_000),
     ];
     let waits = Waits { relay_epoch: Epoch::new(epoch), written_ms: now_ms, waits, omitted };

@@ -179,7 +179,10 @@ impl Stage {
             let orders = orders(Some(kill), random.bits());
             let begun = Instant::now();
             let (ended, watched) = self.run_relay(ground, queue, &[], orders, |running| {
-                Ok(!running.has_ended()? && begun.elapsed() > LONG)
+                // Before it has changed anything it may not know yet that a signal is an order to stop.
+                let at_work = self.mount.asked(Kind::changes) > 0;
+                let long = if at_work { LONG } else { PATIENCE };
+                Ok(!running.has_ended()? && begun.elapsed() > long)
             })?;
             outcome.trace.extend(ended.errors.lines().map(|line| format!("    ! {line}")));
             if was_killed(&ended, &watched)?
