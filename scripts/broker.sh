@@ -381,7 +381,7 @@ start_epmd() {
     ! port_taken "$epmd_port" || return 1
     rm -f "$dir/epmd.pid"
     launch "$dir/epmd.pid" epmd -port "$epmd_port" -address 127.0.0.1
-    for ((tick = 0; tick < 100; tick++)); do
+    for ((tick = 0; tick < 1200; tick++)); do
         if epmd_pid >/dev/null && port_taken "$epmd_port"; then return; fi
         sleep 0.05
     done
@@ -519,7 +519,8 @@ ctl() {
     node_pid >/dev/null || die "the node of $dir does not run"
     private_environment
     cd "$dir"
-    exec env "${private[@]}" "${enter[@]}" rabbitmqctl "$@"
+    # A node that is busy dying may never answer.
+    exec timeout -k 10 180 env "${private[@]}" "${enter[@]}" rabbitmqctl "$@"
 }
 
 [[ $(uname) == Linux ]] || die "needs Linux: it finds its processes in /proc"

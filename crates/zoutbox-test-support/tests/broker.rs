@@ -40,6 +40,11 @@ fn processes_of(directory: &Path) -> Vec<String> {
     names
 }
 
+/// A process that was killed is there a moment longer.
+fn nothing_is_left(directory: &Path) {
+    wait_until("all processes are gone", Duration::from_mins(1), || processes_of(directory).is_empty());
+}
+
 #[test]
 fn dies_comes_back_and_leaves_nothing() {
     let broker = Broker::start();
@@ -66,12 +71,12 @@ fn dies_comes_back_and_leaves_nothing() {
     assert!(!broker.ctl(&["eval", "rabbit_alarm:get_alarms()."]).contains("memory"));
 
     broker.stop();
-    assert_eq!(processes_of(&directory), Vec::<String>::new());
+    nothing_is_left(&directory);
 
     broker.start_again();
     assert!(greets(broker.port()));
     drop(broker);
-    assert_eq!(processes_of(&directory), Vec::<String>::new());
+    nothing_is_left(&directory);
     assert!(!directory.exists());
 }
 
