@@ -17,6 +17,7 @@ mod doctor;
 mod dump;
 mod exit;
 mod finding;
+mod force;
 mod forget;
 mod init;
 mod output;

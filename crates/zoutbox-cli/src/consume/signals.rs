@@ -2,18 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
 
-use nix::sys::signal::{SigSet, Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::{SigSet, Signal};
 use zoutbox_consumer::Stop;
-use zoutbox_storage::System;
 
-use crate::complain;
 use crate::exit::{Exit, Failure};
-
-/// An orderly stop takes less than this, whatever broker, share and database do.
-const LONGEST_STOP: Duration = Duration::from_secs(15);
+use crate::force;
 
 /// Which signal came.
 #[derive(Debug, Clone, Default)]
@@ -43,20 +37,9 @@ pub(super) fn start(stop: Stop) -> Result<Signals, Failure> {
                     std::process::exit(128 + i32::from(number));
                 }
                 stop.tell();
-                end_by_force_if_it_hangs();
+                force::end_if_it_hangs("what is not marked will be printed again");
             }
         })
         .map_err(failed)?;
     Ok(signals)
-}
-
-/// A write to a pipe that nobody reads, a share that does not answer: an exit would wait for those as well.
-fn end_by_force_if_it_hangs() {
-    std::thread::spawn(|| {
-        System::real().clock.sleep(LONGEST_STOP);
-        complain("something does not answer: ending by SIGKILL; what is not marked will be printed again");
-        if kill(Pid::this(), Signal::SIGKILL).is_err() {
-            std::process::exit(137);
-        }
-    });
 }

@@ -198,6 +198,12 @@ fn what_is_queued_waits_when_the_disk_itself_is_full_until_there_is_room() {
 }
 
 #[test]
+fn a_second_signal_ends_it_at_once() {
+    let ran = on_a_full_disk("kill -TERM $!; sleep 1; kill -INT $!");
+    assert_eq!((ran.code, ran.err.as_str()), (Some(130), ""), "it waits for room after the first one");
+}
+
+#[test]
 fn a_signal_ends_the_wait_for_room_on_a_full_disk() {
     let ran = on_a_full_disk("kill -TERM $!");
     let complaint = ran.complaint(75);

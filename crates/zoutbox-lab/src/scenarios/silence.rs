@@ -13,9 +13,19 @@ use crate::producer::Producer;
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![trial(
-        "silence: a relay whose server answers nothing says so, and stops on SIGTERM; status says so, and ends",
+        "silence: a relay whose server is away says so, and stops on SIGTERM; status says so, and ends; so does a producer",
         silence,
     )]
+}
+
+/// Whoever only begins waits for an answer, not for a sync: it can be ended while the server is away.
+fn late_producer_ends(share: &Share) {
+    let late = Producer::start(BETA, share, "late", &[], Duration::from_millis(20));
+    std::thread::sleep(Duration::from_secs(2));
+    late.running.terminate();
+    let ended = late.end();
+    println!("a producer that began meanwhile ended with {}: {}", ended.status, ended.errors.trim());
+    assert!(ended.lines.is_empty() && ended.errors.contains("ending by SIGKILL"), "{}", ended.errors);
 }
 
 fn silence() {
@@ -30,6 +40,7 @@ fn silence() {
     println!("status ended with {}: {}", status.status, status.errors.trim());
     status.exited(75);
     assert!(status.errors.contains("the share does not answer this host"), "{}", status.errors);
+    late_producer_ends(&share);
     relay.terminate();
     relay.wait_for_error("stopped: published");
     // Linux keeps a process in a sync until the server answers.
@@ -44,10 +55,10 @@ fn silence() {
         again.lines().iter().any(|(_, line)| line.contains(&format!("\"{}\"", acked.last().unwrap().0)))
     });
     again.stop().succeeded();
-    fault(Hits::Share, "the server answers nothing", "its network dropped").held(
+    fault(Hits::Share, "the server answers nothing", "nfsd stopped, until the relay was told to stop").held(
         1,
         format!(
-            "told by relay and status; a stop obeyed; {} acknowledged records relayed afterwards",
+            "told by relay and status; stops obeyed; {} acknowledged records relayed afterwards",
             acked.len()
         ),
     );
