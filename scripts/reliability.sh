@@ -21,7 +21,7 @@ usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; }
 
 # What injects faults: parts of scripts/test.sh, and the mutants, which take too long to be one.
 suites() {
-    local -a parts=(unit integration sim demo lab)
+    local -a parts=(unit integration current sim demo lab)
     local more
     for more in fuzz torture; do
         if scripts/test.sh --help | grep -q "^  $more "; then parts+=("$more"); fi

@@ -38,6 +38,7 @@ known() {
         "$target/$profile/zoutbox-sim" --seed "$seed" || die "$file breaks a promise again"
         count=$((count + 1))
     done
+    ((count > 0)) || die "there are no seeds in fixtures/seeds"
     printf '%d known seeds, every promise kept\n' "$count"
 }
 
@@ -81,7 +82,7 @@ run_mutants() { # [NAME...]
     cargo build --quiet --locked -p zoutbox-sim
     cp "$target/debug/zoutbox-sim" "$copy/real"
     local -a names=("$@")
-    ((${#names[@]} > 0)) || names=(world:file-sync world:directory-sync world:locks world:confirms world:inbox)
+    ((${#names[@]} > 0)) || names=(world:file-sync world:directory-sync world:locks world:lock-loss world:confirms world:inbox)
     if (($# == 0)); then
         for name in "$patches"/*.patch; do names+=("$(basename "$name" .patch)"); done
     fi

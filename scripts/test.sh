@@ -238,17 +238,21 @@ count() { # OUTPUT STATUS
 
 headline() { printf '\n=== %s: %s\n\n' "$1" "${about[$1]}"; }
 
-# How long a part may take, in minutes: twice what it does on two busy cores. A part that hangs is then told by name, and the
-# others still run.
-readonly longest=40
+# How long a part may take, in minutes: at least twice what it does on two busy cores. A part that hangs is then told by name, and the
+# others still run, as long as all of them together take no longer than this, too.
+readonly longest=40 altogether=80
 declare -A longer=([lab]=60)
 
 # The parts that run, by name: their process groups, so that each can be ended with all that it started.
 declare -A running=()
+declare -A limit=()
 start() { # PART
+    local left=$((altogether * 60 - SECONDS))
+    limit[$1]=$((${longer[$1]:-$longest} * 60))
+    if ((limit[$1] > left)); then limit[$1]=$((left > 1 ? left : 1)); fi
     : >"$logs/$1"
     set -m
-    timeout -k 30 "${longer[$1]:-$longest}m" bash "$self" --inside "$1" "$logs/$1.took" >"$logs/$1" 2>&1 &
+    timeout -k 30 "${limit[$1]}" bash "$self" --inside "$1" "$logs/$1.took" >"$logs/$1" 2>&1 &
     running[$1]=$!
     set +m
 }
@@ -283,10 +287,10 @@ end() { # PART: waits for it
 }
 
 judge() { # PART
-    took[$1]=$(cat "$logs/$1.took" 2>/dev/null) || took[$1]=$((${longer[$1]:-$longest} * 60))
+    took[$1]=$(cat "$logs/$1.took" 2>/dev/null) || took[$1]=${limit[$1]}
     # What timeout exits with: 137 when the part had to be killed.
     if ((status[$1] == 124 || status[$1] == 137)); then
-        printf '\ntest.sh: %s was ended: it hung, or takes longer than its %d minutes\n' "$1" "${longer[$1]:-$longest}"
+        printf '\ntest.sh: %s was ended after %d s: it hung, or takes longer than a part, or all of them, may\n' "$1" "${limit[$1]}"
     fi
     if count "$logs/$1" "${status[$1]}"; then outcome[$1]=passed; else
         outcome[$1]=FAILED
@@ -323,7 +327,8 @@ cd "$(dirname "$self")/.."
 case ${1:-} in
     --help | -h) usage; exit 0 ;;
     --inside) # PART FILE: one part, and how many seconds it took
-        trap 'printf "%d\n" "$SECONDS" >"$3"' EXIT
+        readonly time_of=$3
+        trap 'printf "%d\n" "$SECONDS" >"$time_of"' EXIT
         "part_$2"
         exit 0
         ;;

@@ -129,7 +129,7 @@ pub enum Broken {
     LockLoss,
     /// The broker confirms what it then forgets.
     Confirms,
-    /// A sync that failed keeps its pages, the next one reports success, and nothing of it was ever written.
+    /// The consumer makes its effects without asking its inbox.
     Inbox,
 }
 
