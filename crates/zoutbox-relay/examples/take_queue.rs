@@ -8,6 +8,7 @@
 //! ```
 
 use std::io::{BufRead, Write};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +16,10 @@ use clap::Parser;
 use lapin::options::{BasicGetOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_mins(5);
 
 #[derive(Parser)]
 struct Arguments {
@@ -74,7 +79,16 @@ async fn close(channel: &Channel) {
 }
 
 async fn connect(url: &str) -> Result<Connection, String> {
-    Connection::connect(url, ConnectionProperties::default()).await.map_err(|error| error.to_string())
+    // A broker that is just starting does not always answer.
+    let connecting = async {
+        loop {
+            match timeout(PATIENCE, Connection::connect(url, ConnectionProperties::default())).await {
+                Ok(connected) => return connected.map_err(|error| error.to_string()),
+                Err(_) => eprintln!("connecting hangs, trying again"),
+            }
+        }
+    };
+    timeout(LONG, connecting).await.map_err(|_| format!("no answer in {LONG:?}"))?
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
@@ -84,11 +98,15 @@ async fn main() -> Result<(), String> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for line in std::io::stdin().lock().lines() {
         let line = line.map_err(|error| error.to_string())?;
-        let found = match line.split(' ').collect::<Vec<_>>().as_slice() {
-            ["take", queue] => take(&connection, queue, &mut out).await?,
-            ["drop", queue, exchange] => remove(&connection, queue, exchange).await?,
-            _ => return Err(format!("no such order: {line}")),
+        let obeying = async {
+            match line.split(' ').collect::<Vec<_>>().as_slice() {
+                ["take", queue] => take(&connection, queue, &mut out).await,
+                ["drop", queue, exchange] => remove(&connection, queue, exchange).await,
+                _ => Err(format!("no such order: {line}")),
+            }
         };
+        // A broker that does not answer must not hold up who gave the order for ever.
+        let found = timeout(LONG, obeying).await.map_err(|_| format!("{line}: no answer in {LONG:?}"))??;
         if !found {
             // What the broker said of a channel that it closed can reach the next one of the same number.
             connection = connect(&arguments.amqp).await?;

@@ -3,18 +3,22 @@
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ConnectionProperties, ExchangeKind};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::time::timeout;
 use zoutbox_format::layout::SegmentName;
 use zoutbox_test_support::{Broker, Postgres, TestRoot, test_roots};
 
+use crate::LONG;
 use crate::effects::{Database, Store};
 
 pub(crate) const EXCHANGE: &str = "chaos";
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Ground {
     pub(crate) broker: Broker,
@@ -64,9 +68,20 @@ impl Ground {
     /// A durable exchange, and for each consumer a durable queue that gets all topics.
     fn declare(&self) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let declared: lapin::Result<()> = runtime.block_on(async {
-            let connection = Connection::connect(self.broker.url(), ConnectionProperties::default()).await?;
-            let channel = connection.create_channel().await?;
+        let declaring = async {
+            // A broker that is just starting does not always answer.
+            let (connection, channel) = loop {
+                let connecting = async {
+                    let properties = ConnectionProperties::default();
+                    let connection = Connection::connect(self.broker.url(), properties).await?;
+                    let channel = connection.create_channel().await?;
+                    Ok::<_, lapin::Error>((connection, channel))
+                };
+                match timeout(PATIENCE, connecting).await {
+                    Ok(connected) => break connected?,
+                    Err(_) => eprintln!("connecting hangs, trying again"),
+                }
+            };
             let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
             channel
                 .exchange_declare(EXCHANGE.into(), ExchangeKind::Topic, durable, FieldTable::default())
@@ -82,8 +97,9 @@ impl Ground {
                 channel.queue_bind(queue.into(), EXCHANGE.into(), "#".into(), options, arguments).await?;
             }
             connection.close(200, "declared".into()).await
-        });
-        declared.unwrap();
+        };
+        let declared = runtime.block_on(async { timeout(LONG, declaring).await });
+        declared.expect("the broker answers").unwrap();
     }
 
     /// How many messages each queue holds, those included that are delivered and not acknowledged.

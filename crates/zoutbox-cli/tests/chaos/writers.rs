@@ -24,11 +24,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use zoutbox_format::RecordId;
+use zoutbox_test_support::wait_until;
 
 use crate::ground::{Ground, zoutbox};
 use crate::journal::Journal;
 use crate::process::append_to;
 use crate::random::Random;
+
+/// For what a writer is told to do, in the middle of whatever is done to it. Only a safety net.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// What all writers have in common.
 #[derive(Debug, Default)]
@@ -92,7 +96,7 @@ impl Writer {
     pub(crate) fn kill(&self, down: Duration) -> u64 {
         let (said, says) = channel();
         self.orders.send(Order::Kill(down, said)).unwrap_or_else(|_| panic!("{} has ended", self.id));
-        says.recv().unwrap_or_else(|_| panic!("{} has ended", self.id))
+        says.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{} has ended, or hangs: {error}", self.id))
     }
 
     /// Whether its thread has given up, which it only does in a panic.
@@ -102,6 +106,7 @@ impl Writer {
 
     pub(crate) fn stop(self) -> Journal {
         self.orders.send(Order::Stop).unwrap_or_else(|_| panic!("{} has ended", self.id));
+        wait_until(&format!("{} ends", self.id), PATIENCE, || self.thread.is_finished());
         self.thread.join().unwrap_or_else(|_| panic!("{} failed: see above", self.id))
     }
 }

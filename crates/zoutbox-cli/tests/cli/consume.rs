@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -12,9 +13,12 @@ use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::runtime::Runtime;
+use tokio::time::timeout;
 use zoutbox_test_support::{Broker, binary, wait_until};
 
 use crate::support::{LONG, Ran, Share, json, run_with};
+
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
@@ -52,12 +56,27 @@ impl Chain {
         &self,
         act: impl FnOnce(lapin::Channel, &'static str) -> F,
     ) -> T {
-        let connect = Connection::connect(Broker::shared().url(), ConnectionProperties::default());
-        let connection = runtime().block_on(connect).expect("a broker");
-        let channel = runtime().block_on(connection.create_channel()).expect("a channel");
-        let done = runtime().block_on(act(channel, self.queue));
-        drop(runtime().block_on(connection.close(200, "done".into())));
-        done
+        // A broker that is just starting does not always answer.
+        let connecting = async {
+            loop {
+                let connecting = async {
+                    let properties = ConnectionProperties::default();
+                    let connection = Connection::connect(Broker::shared().url(), properties).await?;
+                    let channel = connection.create_channel().await?;
+                    Ok::<_, lapin::Error>((connection, channel))
+                };
+                match timeout(PATIENCE, connecting).await {
+                    Ok(connected) => return connected.expect("a broker"),
+                    Err(_) => eprintln!("connecting hangs, trying again"),
+                }
+            }
+        };
+        runtime().block_on(async {
+            let (connection, channel) = timeout(LONG, connecting).await.expect("the broker answers");
+            let done = timeout(LONG, act(channel, self.queue)).await.expect("the broker answers");
+            drop(timeout(PATIENCE, connection.close(200, "done".into())).await);
+            done
+        })
     }
 
     fn waiting(&self, suffix: &str) -> u32 {

@@ -107,8 +107,8 @@ fn a_stop_finishes_the_record_in_hand_and_leaves_the_rest_to_the_broker() {
         });
     wait_until("the third record is in hand", LONG, || entered.load(Ordering::SeqCst));
     running.stop.send(true).unwrap();
-    // Time for the shell to hear it; the result is the same if it hears it later, and only then is the fourth record taken.
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    // Time for the shell to hear it, for only then is the fourth record left; and half of the 8 s that it then waits for the third.
+    std::thread::sleep(std::time::Duration::from_secs(4));
     go_on.store(true, Ordering::SeqCst);
     let summary = running.end().unwrap();
     assert_eq!((summary.applied, summary.finished), (3, true));

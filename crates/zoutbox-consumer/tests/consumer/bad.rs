@@ -2,18 +2,41 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
-use zoutbox_consumer::{HeaderValue, Message, Resolver, ResolverOptions};
-use zoutbox_format::Record;
+use zoutbox_consumer::{HeaderValue, Message, Observer, Resolver, ResolverOptions};
+use zoutbox_format::{Record, SegmentId, WriterId};
 use zoutbox_test_support::{Fault, Hits, wait_until};
 
 use crate::queue::{LONG, Queue, header, id, properties, text};
 use crate::running::{Running, Script, inline, names};
 use crate::share::{self, TIME, carry};
 use crate::stores::{Ground, Sqlite};
+
+/// Counts what goes back to the broker.
+#[derive(Debug, Clone, Default)]
+struct GivenBack(Arc<AtomicUsize>);
+
+impl Observer for GivenBack {
+    fn delivered(&mut self, _: u64, _: &WriterId, _: Option<SegmentId>) {}
+
+    fn acked(&mut self, _: u64) {}
+
+    fn returned(&mut self, _: u64) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn parked(&mut self, _: &WriterId, _: Option<SegmentId>) {}
+
+    fn unparked(&mut self, _: &WriterId, _: Option<SegmentId>) {}
+
+    fn lost(&mut self) {}
+
+    fn tick(&mut self, _: Option<bool>) {}
+}
 
 /// Messages that are no record's, with what is said of them.
 fn bad(share: &share::Ground) -> Vec<(Message, &'static str)> {
@@ -174,11 +197,14 @@ fn what_this_host_does_not_show_yet_goes_back_and_comes_again_in_order_while_oth
     queue.publish(&messages);
     let mut options = queue.options();
     options.not_yet_limit = Duration::from_millis(700);
-    let running = Running::start(&ground, options, share.resolver(), &script);
+    let back = GivenBack::default();
+    let observer: Box<dyn Observer + Send> = Box::new(back.clone());
+    let running = Running::observed(&ground, options, share.resolver(), &script, Some(observer));
     script.wait_for_applied(6);
     assert!(script.applied().iter().all(|id| id.starts_with("others/")));
     // So long that it has been given back, more than once.
     std::thread::sleep(Duration::from_millis(2_500));
+    wait_until("it has been given back again and again", LONG, || back.0.load(Ordering::SeqCst) >= 3);
     share.lay(&late, false);
     script.wait_for_applied(12);
     queue.settles_at(0, 0);

@@ -11,7 +11,7 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
 use tokio::runtime::Runtime;
-use zoutbox_consumer::{ConsumerAmqp, ConsumerOptions, HeaderValue, Message, UnparkOptions};
+use zoutbox_consumer::{ConsumerAmqp, ConsumerOptions, ErrorKind, HeaderValue, Message, UnparkOptions};
 use zoutbox_test_support::{Broker, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -95,7 +95,19 @@ impl Queue {
 
     pub(crate) fn unpark(&self) -> u64 {
         let options = self.unpark_options();
-        runtime().block_on(async move { zoutbox_consumer::unpark(&options).await }).unwrap()
+        let unparking = async {
+            loop {
+                match zoutbox_consumer::unpark(&options).await {
+                    // A busy broker does not always answer in time.
+                    Err(error) if error.kind() == ErrorKind::Retry => {
+                        eprintln!("{error}, trying again");
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                    }
+                    unparked => return unparked.unwrap(),
+                }
+            }
+        };
+        runtime().block_on(async { tokio::time::timeout(LONG, unparking).await.expect("the broker answers") })
     }
 
     /// Publishes with confirms, as a relay does.

@@ -150,7 +150,8 @@ impl Running {
 
     /// Waits until it ends by itself.
     pub(crate) fn end(self) -> Result<Summary, ConsumerError> {
-        runtime().block_on(self.task).unwrap()
+        let ended = runtime().block_on(async { tokio::time::timeout(LONG, self.task).await });
+        ended.expect("the consumer ends").unwrap()
     }
 
     pub(crate) fn is_running(&self) -> bool {

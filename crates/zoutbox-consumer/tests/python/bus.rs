@@ -1,13 +1,19 @@
 //! A queue on the broker that all these tests share, and messages into it, as a relay publishes them.
 
+use std::time::Duration;
+
 use lapin::options::{
     BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
 use zoutbox_consumer::{HeaderValue, Message};
 use zoutbox_test_support::Broker;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_mins(2);
 
 pub(crate) struct Bus {
     pub(crate) queue: String,
@@ -21,7 +27,7 @@ impl Bus {
         let bus = Self::over(format!("queue-{test}"));
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         let declaring = bus.channel.queue_declare(bus.queue.as_str().into(), durable, FieldTable::default());
-        bus.runtime.block_on(declaring).unwrap();
+        bus.to_its_end(declaring).unwrap();
         bus
     }
 
@@ -29,14 +35,30 @@ impl Bus {
     pub(crate) fn over(queue: String) -> Self {
         let broker = Broker::shared();
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let (connection, channel) = runtime.block_on(async {
-            let connection =
-                Connection::connect(broker.url(), ConnectionProperties::default()).await.unwrap();
-            let channel = connection.create_channel().await.unwrap();
-            channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-            (connection, channel)
-        });
+        // A broker that is just starting does not always answer.
+        let connecting = async {
+            loop {
+                let connecting = async {
+                    let properties = ConnectionProperties::default();
+                    let connection = Connection::connect(broker.url(), properties).await?;
+                    let channel = connection.create_channel().await?;
+                    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+                    Ok::<_, lapin::Error>((connection, channel))
+                };
+                match timeout(PATIENCE, connecting).await {
+                    Ok(connected) => return connected.unwrap(),
+                    Err(_) => eprintln!("connecting hangs, trying again"),
+                }
+            }
+        };
+        let (connection, channel) =
+            runtime.block_on(async { timeout(LONG, connecting).await.expect("the broker answers") });
         Self { queue, channel, _connection: connection, runtime }
+    }
+
+    /// Does it, or fails: a broker that does not answer must not hold up the test for ever.
+    fn to_its_end<T>(&self, doing: impl Future<Output = T>) -> T {
+        self.runtime.block_on(async { timeout(LONG, doing).await.expect("the broker answers") })
     }
 
     pub(crate) fn url() -> &'static str {
@@ -66,7 +88,7 @@ impl Bus {
         }
         // Through the default exchange, so that the routing key is the queue's name and not the topic.
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        self.runtime.block_on(async {
+        self.to_its_end(async {
             let queue = self.queue.as_str().into();
             let confirm =
                 self.channel.basic_publish("".into(), queue, options, &message.body, properties).await;
@@ -77,7 +99,7 @@ impl Bus {
 
     /// What was set aside, and why, in order; it is then gone.
     pub(crate) fn parked(&self) -> Vec<(String, String)> {
-        self.runtime.block_on(async {
+        self.to_its_end(async {
             let (queue, mut all) = (format!("{}.parked", self.queue), Vec::new());
             let get = || self.channel.basic_get(queue.as_str().into(), BasicGetOptions::default());
             while let Some(message) = get().await.unwrap() {
@@ -95,7 +117,7 @@ impl Bus {
     pub(crate) fn ready(&self) -> u32 {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let asking = self.channel.queue_declare(self.queue.as_str().into(), passive, FieldTable::default());
-        self.runtime.block_on(asking).unwrap().message_count()
+        self.to_its_end(asking).unwrap().message_count()
     }
 
     /// How many messages are in the queue, delivered and not acknowledged ones included.

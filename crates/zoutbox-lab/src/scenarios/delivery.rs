@@ -84,8 +84,9 @@ fn write_journal(path: &PathBuf, acked: &[(&str, Acked)]) {
 
 /// What the relay confirmed is what another host sees that it confirmed.
 fn assert_confirmed(share: &Share, acked: &[(&str, Acked)]) {
-    let status =
-        finish(ALPHA.command("zoutbox").arg("status").arg("--json").arg("--root").arg(share.on(ALPHA)));
+    let mut status = ALPHA.command("zoutbox");
+    status.args(["status", "--json", "--patience", "60", "--root"]).arg(share.on(ALPHA));
+    let status = finish(&mut status);
     status.succeeded();
     let status: serde_json::Value = serde_json::from_str(&status.lines.first().unwrap().1).unwrap();
     let writers = status.get("writers").and_then(serde_json::Value::as_array).unwrap();

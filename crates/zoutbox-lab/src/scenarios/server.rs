@@ -69,8 +69,8 @@ fn reclaimed() {
     let relay = relay(GAMMA, &share, &["--retention", "0s"]);
     let mut reads = 0;
     while removed(&relay.errors()) < 20 {
-        for verb in ["cat", "status"] {
-            finish(BETA.command("zoutbox").arg(verb).arg("--root").arg(share.on(BETA))).succeeded();
+        for verb in [&["cat"][..], &["status", "--patience", "60"]] {
+            finish(BETA.command("zoutbox").args(verb).arg("--root").arg(share.on(BETA))).succeeded();
         }
         reads += 1;
     }

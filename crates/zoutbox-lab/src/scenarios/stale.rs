@@ -137,7 +137,7 @@ fn own_root_removed() {
     let start = |program: &str, arguments: &[&str]| {
         finish(ALPHA.command(program).args(arguments).arg("--root").arg(root))
     };
-    start("zoutbox", &["status"]).succeeded();
+    start("zoutbox", &["status", "--patience", "60"]).succeeded();
     std::fs::remove_dir_all(&export).unwrap();
     for (program, arguments) in [
         ("zoutbox", &["append", "--writer", "orders"][..]),

@@ -87,8 +87,9 @@ fn takes_over(by_cut: bool) {
 }
 
 fn confirmed(share: &Share) -> u64 {
-    let status =
-        finish(ALPHA.command("zoutbox").arg("status").arg("--json").arg("--root").arg(share.on(ALPHA)));
+    let mut status = ALPHA.command("zoutbox");
+    status.args(["status", "--json", "--patience", "60", "--root"]).arg(share.on(ALPHA));
+    let status = finish(&mut status);
     status.succeeded();
     let status: serde_json::Value = serde_json::from_str(&status.lines.first().unwrap().1).unwrap();
     status.pointer("/writers/0/confirmed").and_then(serde_json::Value::as_u64).unwrap()

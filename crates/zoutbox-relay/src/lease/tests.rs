@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use zoutbox_storage::{Clock, Operation};
 
 use super::*;
 use crate::ground::{Ground, HandClock};
+
+/// Only a safety net.
+const LONG: Duration = Duration::from_mins(1);
 
 fn taken(ground: &Ground) -> Lease {
     Lease::try_take(&ground.system, &ground.share).unwrap().expect("nobody has it")
@@ -138,14 +142,16 @@ fn who_waits_for_a_slow_proof_that_was_begun_after_it_asked_takes_it_for_its_own
     ground.disk.hook(Some(Box::new(move |_| {
         begun.send(()).ok();
         // The first one has asked twice; the second one has asked once, and waits.
+        let start = Instant::now();
         while asked.times.load(Ordering::SeqCst) < before + 3 {
+            assert!(start.elapsed() < LONG, "the second one does not ask");
             std::thread::yield_now();
         }
         clock.advance(PROOF * 3);
     })));
     std::thread::scope(|threads| {
         let first = threads.spawn(|| lease.prove());
-        is_begun.recv().unwrap();
+        is_begun.recv_timeout(LONG).unwrap();
         let second = threads.spawn(|| lease.prove());
         first.join().unwrap().unwrap();
         second.join().unwrap().unwrap();

@@ -65,7 +65,7 @@ fn peak(pid: u32) -> u64 {
 
 fn status(world: &World) -> Value {
     let output = Command::new(binary("zoutbox"))
-        .args(["status", "--json", "--root"])
+        .args(["status", "--json", "--patience", "60", "--root"])
         .arg(world.root())
         .output()
         .unwrap();

@@ -63,8 +63,8 @@ impl World {
     }
 
     fn status(&self) -> Value {
-        let output =
-            Command::new(binary("zoutbox")).args(["status", "--json", "--root"]).arg(self.root()).output();
+        let arguments = ["status", "--json", "--patience", "60", "--root"];
+        let output = Command::new(binary("zoutbox")).args(arguments).arg(self.root()).output();
         serde_json::from_slice(&output.unwrap().stdout).unwrap()
     }
 }

@@ -71,7 +71,7 @@ fn a_silent_network_is_noticed_with_records_in_flight_and_told_until_it_speaks()
     let (world, queue, proxy, led) = ground("silent", "?heartbeat=0");
     let mut orders = world.writer("orders");
     let consumer = Consumer::start(&queue);
-    let relay = Relay::start(world.root(), led.with(&["--window", "100", "--confirm-timeout", "2s"]));
+    let relay = Relay::start(world.root(), led.with(&["--window", "100", "--confirm-timeout", "10s"]));
     orders.append_many(500);
     consumer.wait_for_all_in_order(&[&orders]);
     world.wait_until_confirmed(&orders);
@@ -134,7 +134,7 @@ fn a_confirm_that_is_held_up_in_one_direction_holds_the_relay_at_its_window() {
     let (world, queue, proxy, led) = ground("deaf", "?heartbeat=0");
     let mut orders = world.writer("orders");
     let consumer = Consumer::start(&queue);
-    let relay = Relay::start(world.root(), led.with(&["--window", "100", "--confirm-timeout", "3s"]));
+    let relay = Relay::start(world.root(), led.with(&["--window", "100", "--confirm-timeout", "15s"]));
     orders.append_many(100);
     world.wait_until_confirmed(&orders);
     proxy.set(Direction::ToRelay, Way::Silent);

@@ -15,7 +15,8 @@ use zoutbox_test_support::{Broker, Hits, test_roots, wait_until};
 use zoutbox_writer::Options;
 
 use crate::support::{
-    Consumer, Followed, LONG, Producer, Queue, Relay, TroubledBroker, World, fault, first_unequal, follow,
+    Consumer, Followed, LONG, Producer, Queue, Raise, Relay, TroubledBroker, World, fault, first_unequal,
+    follow,
 };
 
 const RULES: &[&str] = &["--publish", "*.batch.#=pointer-batch", "--publish", "*.pointer=pointer"];
@@ -256,6 +257,7 @@ fn a_broker_that_is_killed_and_comes_back_costs_no_batch() {
                 thread::sleep(Duration::from_millis(5));
             }
         });
+        let _end = Raise(&over);
         for (before, harm) in [Broker::stop, Broker::kill].into_iter().enumerate() {
             relay.wait_for_log_times("connected to the broker", before + 1);
             consumer.wait_for_count(consumer.count() + 50);
@@ -264,7 +266,6 @@ fn a_broker_that_is_killed_and_comes_back_costs_no_batch() {
             broker.start_again();
         }
         consumer.wait_for_count(consumer.count() + 50);
-        over.store(true, Ordering::Relaxed);
     });
     let followed = everything(&world, &queue, &consumer, &[&orders]);
     relay.stop();

@@ -14,7 +14,7 @@ fn alarms_of_disk_and_memory_block_until_the_last_of_them_ends() {
     let (world, queue) = (World::new(), Queue::new(&broker, "alarms", &["#"]));
     let mut orders = world.writer("orders");
     let consumer = Consumer::start(&queue);
-    let relay = Relay::start(world.root(), queue.with(&["--confirm-timeout", "1s"]));
+    let relay = Relay::start(world.root(), queue.with(&["--confirm-timeout", "10s"]));
     orders.append_many(500);
     world.wait_until_confirmed(&orders);
 
@@ -28,7 +28,7 @@ fn alarms_of_disk_and_memory_block_until_the_last_of_them_ends() {
     broker.block();
     broker.unblock_by_disk();
     // Longer than it would wait for a confirm: what is blocked is no broken connection.
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(12));
     assert!(world.confirmed("orders") < orders.next_sequence(), "one of two alarms is over");
     assert_eq!(of_relay(&world).len(), 1);
     broker.unblock();

@@ -12,8 +12,9 @@ use crate::support::{LONG, Queue, Relay, TroubledBroker, World};
 const NO_BROKER: [&str; 2] = ["--amqp", "amqp://guest:guest@127.0.0.1:1"];
 
 fn status(world: &World) -> Value {
-    let output =
-        Command::new(binary("zoutbox")).arg("status").arg("--json").arg("--root").arg(world.root()).output();
+    // A machine that is busy for some seconds is no share that does not answer.
+    let arguments = ["status", "--json", "--patience", "60", "--root"];
+    let output = Command::new(binary("zoutbox")).args(arguments).arg(world.root()).output();
     let output = output.unwrap();
     assert!(output.status.success(), "{output:?}");
     serde_json::from_slice(&output.stdout).unwrap()

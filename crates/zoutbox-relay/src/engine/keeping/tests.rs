@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Mutex;
 
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use zoutbox_format::Progress;
 use zoutbox_storage::{Share, System};
@@ -35,6 +36,21 @@ impl Write for Lines {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+/// What the relay runs in. It ends also when the test fails: dropped by itself it would wait for the calls that are held.
+struct Running<'a> {
+    runtime: Option<Runtime>,
+    disk: &'a HeldDisk,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.disk.let_go();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -90,14 +106,14 @@ impl World {
         let engine = settings::engine(&options).unwrap();
         let publisher = LinePublisher::new(Box::new(self.lines.clone()));
         let (stop, stopped) = watch::channel(false);
-        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let running = Running { runtime: Some(Runtime::new().unwrap()), disk: &self.disk };
+        let runtime = running.runtime.as_ref().unwrap();
         let relaying =
             runtime.spawn(relay(self.system.clone(), self.share.clone(), publisher, engine, stopped));
         test();
         stop.send(true).unwrap();
-        let ended = runtime.block_on(relaying).unwrap();
-        runtime.shutdown_background();
-        ended
+        let ending = runtime.block_on(async { tokio::time::timeout(LONG, relaying).await });
+        ending.expect("the relay stops").unwrap()
     }
 }
 

@@ -59,6 +59,13 @@ impl World {
     }
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        // Also when a test fails: the runtime waits for the calls that are held when it is dropped.
+        self.disk.let_go();
+    }
+}
+
 fn wait(writer: Option<&str>, what: &str) -> Wait {
     let writer = writer.map(|writer| WriterId::new(writer).unwrap());
     Wait { writer, since: Duration::ZERO, what: what.into() }

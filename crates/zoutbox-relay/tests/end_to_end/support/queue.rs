@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use lapin::options::{
     BasicPublishOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
@@ -10,9 +11,12 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
 use tokio::runtime::Runtime;
+use tokio::time::timeout;
 use zoutbox_test_support::{Broker, wait_until};
 
 use super::LONG;
+
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What consumers and helpers run on. The relay is a process of its own.
 pub(crate) fn runtime() -> &'static Runtime {
@@ -89,7 +93,7 @@ impl Queue {
 
     /// The same, the queue with these arguments besides its type.
     pub(crate) fn declare_with(&self, keys: &[&str], mut arguments: FieldTable) {
-        runtime().block_on(async {
+        to_its_end(async {
             let (_connection, channel) = self.connect().await;
             let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
             let exchange = self.exchange.as_str().into();
@@ -105,7 +109,7 @@ impl Queue {
     }
 
     pub(crate) fn delete_exchange(&self) {
-        runtime().block_on(async {
+        to_its_end(async {
             let (_connection, channel) = self.connect().await;
             let options = ExchangeDeleteOptions::default();
             channel.exchange_delete(self.exchange.as_str().into(), options).await.unwrap();
@@ -114,7 +118,7 @@ impl Queue {
 
     /// Removes the queue, and what is in it.
     pub(crate) fn delete(&self) {
-        runtime().block_on(async {
+        to_its_end(async {
             let (_connection, channel) = self.connect().await;
             channel.queue_delete(self.name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
         });
@@ -134,11 +138,14 @@ impl Queue {
         listed.lines().find_map(of).unwrap_or_default()
     }
 
-    /// Which of these nodes leads it.
+    /// Which of these nodes leads it, once one does.
     pub(crate) fn leader(&self, nodes: &[Broker]) -> usize {
-        let leader = self.listed(&nodes[0], "leader");
+        let mut leader = String::new();
+        wait_until("the queue has a leader", LONG, || {
+            leader = self.listed(&nodes[0], "leader");
+            leader.contains('@')
+        });
         let is_leader = |node: &Broker| node.ctl(&["eval", "node()."]).contains(&leader);
-        assert!(leader.contains('@'), "the queue has no leader: {leader:?}");
         nodes.iter().position(is_leader).unwrap()
     }
 
@@ -150,7 +157,7 @@ impl Queue {
 
     /// Binds the queue with these keys, too.
     pub(crate) fn bind(&self, keys: &[&str]) {
-        runtime().block_on(async {
+        to_its_end(async {
             let (_connection, channel) = self.connect().await;
             for key in keys {
                 let (queue, exchange) = (self.name.as_str().into(), self.exchange.as_str().into());
@@ -165,7 +172,7 @@ impl Queue {
 
     /// Puts a message without an id behind everything that is in the queue.
     pub(crate) fn mark(&self) {
-        runtime().block_on(async {
+        to_its_end(async {
             let (_connection, channel) = self.connect().await;
             channel.confirm_select(lapin::options::ConfirmSelectOptions::default()).await.unwrap();
             let (exchange, key) = ("".into(), self.name.as_str().into());
@@ -190,8 +197,22 @@ impl Queue {
     }
 
     pub(crate) async fn connect(&self) -> (Connection, Channel) {
-        let connection = Connection::connect(&self.url, ConnectionProperties::default()).await.unwrap();
-        let channel = connection.create_channel().await.unwrap();
-        (connection, channel)
+        // A broker that is just starting does not always answer.
+        loop {
+            let connecting = async {
+                let connection = Connection::connect(&self.url, ConnectionProperties::default()).await?;
+                let channel = connection.create_channel().await?;
+                Ok::<_, lapin::Error>((connection, channel))
+            };
+            match timeout(PATIENCE, connecting).await {
+                Ok(connected) => return connected.unwrap(),
+                Err(_) => eprintln!("connecting hangs, trying again"),
+            }
+        }
     }
+}
+
+/// Does it, or fails: a broker that does not answer must not hold up the test for ever.
+fn to_its_end<T>(doing: impl Future<Output = T>) -> T {
+    runtime().block_on(async { timeout(LONG, doing).await.expect("the broker answers") })
 }
