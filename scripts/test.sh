@@ -153,11 +153,12 @@ part_integration() {
 
 part_current() {
     need_command faketime faketime
+    need_python_modules pika msgpack
     ZOUTBOX_BROKER=4 ./scripts/broker.sh install
     ./scripts/postgres.sh install
     cargo build --workspace --bins --examples --locked
     # Of the whole workspace, so that nothing is compiled with other features than before.
-    ZOUTBOX_BROKER=4 waiting_tests cargo_test --test end_to_end --test consumer --test broker
+    ZOUTBOX_BROKER=4 waiting_tests cargo_test --test end_to_end --test consumer --test broker --test python --test chaos
 }
 
 part_doctests() {
