@@ -70,6 +70,8 @@ struct Current {
     looked_again: bool,
     /// Since when nothing was readable at which offset, and whether that was looked into.
     still: Option<Still>,
+    /// Where the server was asked for the bytes last, whatever is cached of them.
+    asked: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -373,7 +375,7 @@ impl Tail {
             Stuck::At(reason) => reason,
         };
         if current.closed.is_some() {
-            return self.damaged_before_end(reason);
+            return if self.ask_the_server()? { Ok(Next::Again) } else { self.damaged_before_end(reason) };
         }
         let names = self.list()?;
         let id = position.segment;
@@ -408,8 +410,22 @@ impl Tail {
                 current.looked_again = true;
                 Ok(Next::Again)
             }
+            _ if self.ask_the_server()? => Ok(Next::Again),
             _ => self.ended_unknown(reason),
         }
+    }
+
+    /// Before anything is called damage, or looked into: what is cached may be older than the attributes tell. Once at an offset; whether it did.
+    fn ask_the_server(&mut self) -> Result<bool, ReaderError> {
+        let Place::In(current) = &mut self.place else { return Ok(false) };
+        let offset = current.scanner.offset();
+        if current.asked == Some(offset) {
+            return Ok(false);
+        }
+        current.segment.file.forget_cached()?;
+        DiskFile::metadata(&*current.segment.file)?;
+        current.asked = Some(offset);
+        Ok(true)
     }
 
     /// The segment ends, but the one that knew where is missing or damaged: what is lost shows when the next one is entered.
@@ -472,15 +488,16 @@ impl Tail {
             _ => Still { offset, since: now, searched: false },
         };
         let due = sealed || newer_kind || (now.saturating_sub(still.since) >= STILL && !still.searched);
-        current.still = Some(Still { searched: still.searched || due, ..still });
+        current.still = Some(still);
         if !due {
             return Ok(Next::CaughtUp);
         }
-        if sealed && !still.searched {
-            // The seal may have come between the look at the segment and the look at its name.
-            DiskFile::metadata(&*current.segment.file)?;
+        // A seal may also have come between the look at the segment and the look at its name.
+        if self.ask_the_server()? {
             return Ok(Next::Again);
         }
+        let Place::In(current) = &mut self.place else { return Ok(Next::Again) };
+        current.still = Some(Still { searched: true, ..still });
         let position = current.position();
         match current.scanner.classify_gap(&*current.segment.file, sealed)? {
             Gap::Damaged { resume_offset, resume_sequence } => {
@@ -531,7 +548,7 @@ enum Stuck {
 
 impl Current {
     const fn new(segment: Segment, scanner: Scanner, deliver_from: Sequence) -> Self {
-        Self { segment, scanner, deliver_from, closed: None, looked_again: false, still: None }
+        Self { segment, scanner, deliver_from, closed: None, looked_again: false, still: None, asked: None }
     }
 
     const fn position(&self) -> Position {

@@ -242,9 +242,22 @@ pub trait DiskFile: Debug + Send + Sync {
 
     /// Asks the server for the file's attributes, so that the next read sees what other hosts wrote.
     ///
+    /// That is not always enough. A server that has no counter of a file's changes tells them by the time of the last one (Linux's over OpenZFS:
+    /// `time_to_chattr` in the kernel's `fs/nfsd/nfsfh.h`), and its clock moves in ticks: a change in the same tick as the one before looks like
+    /// none, and what was cached in between stays. See [`DiskFile::forget_cached`].
+    ///
     /// # Errors
     /// What statx(2) says.
     fn metadata(&self) -> Result<Metadata, StorageError>;
+
+    /// Drops what this host has cached of the file's content, so that the next read asks the server for it, whatever the attributes say. For
+    /// files that this host does not write. Where nothing is cached, nothing.
+    ///
+    /// # Errors
+    /// What `posix_fadvise(2)` says.
+    fn forget_cached(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
 
     /// Tries to lock the file exclusively, for as long as this value lives. Never waits: on NFS a waiting lock call can get
     /// the lock half a minute late, so callers poll.

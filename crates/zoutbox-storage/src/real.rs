@@ -276,6 +276,11 @@ impl DiskFile for RealFile {
             .map_err(|e| self.failed(Operation::Inspect, e))
     }
 
+    fn forget_cached(&self) -> Result<(), StorageError> {
+        rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed)
+            .map_err(|e| self.failed(Operation::Inspect, e.into()))
+    }
+
     fn try_lock(&self) -> Result<bool, StorageError> {
         let whole_file = nix::libc::flock {
             l_type: i16::try_from(nix::libc::F_WRLCK).unwrap_or_default(),

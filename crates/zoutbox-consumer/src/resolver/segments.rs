@@ -73,11 +73,11 @@ impl Segments {
                 // Read once more: what was read may be older than the later segment.
                 Some(Err(_)) if asked && !segment.followed && self.is_followed(pointer)? => {
                     segment.followed = true;
-                    if_there(segment.file.metadata())?.is_some()
+                    if_there(segment.ask())?.is_some()
                 }
                 Some(Err(fault)) if asked => return Err(self.unreadable(segment, pointer, fault)?),
                 // What is cached may be older than the pointer: ask the server, and read once more.
-                Some(Err(_)) => if_there(segment.file.metadata())?.is_some(),
+                Some(Err(_)) => if_there(segment.ask())?.is_some(),
                 None => false,
             };
             asked = true;
@@ -218,6 +218,12 @@ fn read_header(file: &dyn DiskFile) -> Result<Result<SegmentHeader, HeaderError>
 impl Segment {
     pub(super) fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    /// Has the next read see what the server has, whatever this host has cached.
+    fn ask(&self) -> Result<(), StorageError> {
+        self.file.forget_cached()?;
+        self.file.metadata().map(drop)
     }
 
     /// Reads what the pointer means, in one call, and compares its CRC.

@@ -45,11 +45,17 @@ fn cut_off() {
     println!("taken over {:?} after the cut", since.elapsed());
     second.wait_for_more(20);
     assert!(!first.running.has_ended(), "it can't know yet: {}", first.running.errors());
+    let at_the_heal = first.running.count();
     cut.heal();
     let healed = Instant::now();
     first.wait_until_it_ends_by_itself();
     let before = first.acked();
     let ended = first.end();
+    assert_eq!(
+        (before.len(), ended.lines.len()),
+        (at_the_heal, at_the_heal),
+        "it acknowledged more when it was back"
+    );
     println!("ended {:?} after the link was back: {}", healed.elapsed(), ended.errors.trim());
     // Whether the record it was writing is there it can't know; that it was taken over it can.
     ended.exited(74);

@@ -3,6 +3,8 @@
 #![expect(clippy::disallowed_methods, reason = "tests lay and damage files directly")]
 
 #[cfg(test)]
+mod cached;
+#[cfg(test)]
 mod consumers;
 #[cfg(test)]
 mod discover;

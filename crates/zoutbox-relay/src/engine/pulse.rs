@@ -143,6 +143,10 @@ impl DiskFile for PulseFile {
         self.pulse.around(|| self.file.metadata())
     }
 
+    fn forget_cached(&self) -> Result<(), StorageError> {
+        self.pulse.around(|| self.file.forget_cached())
+    }
+
     fn try_lock(&self) -> Result<bool, StorageError> {
         self.pulse.around(|| self.file.try_lock())
     }

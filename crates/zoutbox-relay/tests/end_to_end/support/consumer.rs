@@ -227,12 +227,20 @@ async fn consume_once(url: &str, queue: &str, came: &Mutex<Vec<Delivery>>) -> la
         eprintln!("{queue}: subscribing hangs, trying again");
         return Ok(());
     };
-    let (_connection, mut consumer) = subscribed?;
-    while let Some(delivery) = consumer.next().await {
-        let delivery = delivery?;
+    let (connection, mut consumer) = subscribed?;
+    loop {
+        let delivery = match timeout(AGAIN, consumer.next()).await {
+            Ok(Some(delivery)) => delivery?,
+            Err(_) if connection.status().connected() => continue,
+            Ok(None) | Err(_) => return Ok(()),
+        };
         let acker = delivery.acker.clone();
         came.lock().unwrap().push(delivery);
-        acker.ack(BasicAckOptions::default()).await?;
+        // Over a connection that breaks just now it may never end.
+        let Ok(done) = timeout(PATIENCE, acker.ack(BasicAckOptions::default())).await else {
+            eprintln!("{queue}: an acknowledgement hangs, connecting again");
+            return Ok(());
+        };
+        done?;
     }
-    Ok(())
 }
