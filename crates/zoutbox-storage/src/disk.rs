@@ -242,9 +242,9 @@ pub trait DiskFile: Debug + Send + Sync {
 
     /// Asks the server for the file's attributes, so that the next read sees what other hosts wrote.
     ///
-    /// That is not always enough. A server that has no counter of a file's changes tells them by the time of the last one (Linux's over OpenZFS:
-    /// `time_to_chattr` in the kernel's `fs/nfsd/nfsfh.h`), and its clock moves in ticks: a change in the same tick as the one before looks like
-    /// none, and what was cached in between stays. See [`DiskFile::forget_cached`].
+    /// That is not always enough. A server that has no counter of a file's changes tells them by the time of the last one (`time_to_chattr` in the
+    /// kernel's `include/linux/iversion.h`), and its clock moves in ticks: a change in the same tick as the one before looks like none, and what was
+    /// cached in between stays. So it was with OpenZFS until January 2026 (openzfs/zfs#18097). See [`DiskFile::forget_cached`].
     ///
     /// # Errors
     /// What statx(2) says.
