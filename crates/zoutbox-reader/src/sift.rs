@@ -110,7 +110,11 @@ pub fn sift(
             break;
         }
     }
-    // What was visible may have grown before the later ones were made.
+    // What was visible may have grown before the later ones were made. Who does not see a record may remove what it leads to, so attributes
+    // that tell of no change are not believed.
+    if !place.name.sealed {
+        file.forget_cached()?;
+    }
     DiskFile::metadata(&*file)?;
     match records(&mut scanner, &*file, durable, &mut each) {
         Err(error) if error.is_missing() => Ok(Sifted::Vanished),

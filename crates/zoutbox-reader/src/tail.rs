@@ -564,6 +564,8 @@ impl Current {
         if let Some(end) = previous {
             self.scanner.close_at(end.end_offset);
             self.closed = previous;
+            // From here on what is missing is damage: what was asked for before does not count.
+            self.asked = None;
         }
     }
 

@@ -15,7 +15,8 @@
 //!
 //! Not modelled yet: a server that loses locks when it restarts, NFS 3 and 4.0 with their repeated calls, corruption of stable bytes, a full
 //! share with appends that wait, sweeping, a broker that closes a channel because of one record, more than one queue, and a client whose sync
-//! makes only its own writes durable, as Linux's does (here it covers what other hosts wrote and the server has).
+//! makes only its own writes durable, as Linux's does (here it covers what other hosts wrote and the server has), and attributes that do not
+//! tell of a change, as when a server's clock has not ticked in between.
 //!
 //! In front of any call to the disk another program may get its turn, time may pass, and the process, its host or everything may die: so a
 //! pause longer than any lease can fall between a check and what it was made for.

@@ -2,11 +2,13 @@
 //! that its attributes tell nothing.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use zoutbox_reader::Tail;
+use zoutbox_format::Record;
+use zoutbox_reader::{Tail, places, sift};
 use zoutbox_storage::mount::Mount;
 use zoutbox_storage::{
     Disk, DiskFile, Entry, FileSystem, Mapping, Metadata, OpenMode, RealDisk, Space, StorageError, System,
@@ -123,21 +125,51 @@ fn put(log: &Log, segment: &Draft) {
 #[test]
 fn bytes_that_were_cached_before_a_segment_ended_are_not_taken_for_damage() {
     for log in Log::all() {
-        for known in [true, false] {
+        // Whoever begins only now; whoever reads already; and whoever has looked into it before.
+        for (known, idle) in [(false, 0), (true, 0), (true, 5)] {
             let disk = Arc::new(CachedDisk::default());
             let first = log.segment(1, 1, None).commits(&[1]);
             put(&log, &first);
             let mut early = tail(&log, &disk);
             assert_eq!(drain(&mut early), (ids(1, 1..=1), vec![]));
+            log.clock.advance(Duration::from_secs(idle));
+            assert_eq!(drain(&mut early), (vec![], vec![]));
             let whole = first.commits(&[2]);
             put(&log, &whole);
             let next = log.segment(1, 4, Some(whole.whole())).commits(&[1]);
             let path = log.put(&next, false);
-            // Whoever reads already, and whoever begins only now, on the same host.
             let (mut reader, expected) = if known { (early, 2..=4) } else { (tail(&log, &disk), 1..=4) };
-            assert_eq!(drain(&mut reader), (ids(1, expected), vec![]), "{known}");
+            assert_eq!(drain(&mut reader), (ids(1, expected), vec![]), "{known}, {idle}");
             std::fs::remove_file(path).expect("removed");
         }
+    }
+}
+
+#[test]
+fn who_removes_things_sees_every_record_of_a_live_segment_whatever_is_cached() {
+    for log in Log::all() {
+        let disk: Arc<dyn Disk> = Arc::new(CachedDisk::default());
+        let system = System { disk, ..log.system.clone() };
+        let sifted = || {
+            let (place, mut seen) =
+                (places(&system, &log.share, &log.writer).expect("readable").remove(0), 0);
+            let read = sift(&system, &log.share, &log.writer, &place, &[], None, |_| {
+                seen += 1;
+                ControlFlow::Continue(())
+            });
+            read.expect("readable");
+            seen
+        };
+        let record = |draft: Draft| {
+            let mut body = Vec::new();
+            Record::new("t", "x").borrowed(1).encode(&mut body).expect("sound");
+            draft.body(0, &body)
+        };
+        let first = record(log.segment(1, 1, None));
+        put(&log, &first);
+        assert_eq!(sifted(), 1);
+        put(&log, &record(first));
+        assert_eq!(sifted(), 2);
     }
 }
 
